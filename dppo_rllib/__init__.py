@@ -1,0 +1,24 @@
+"""Fine-tune pre-trained diffusion policies for robots with reinforcement learning, on RLlib.
+
+```python
+from dppo_rllib import DPPOConfig
+
+algo = (
+    DPPOConfig()
+    .environment("Hopper-v5")
+    .training(base_policy="checkpoints/hopper-medium")
+    .build_algo()
+)
+algo.train()
+```
+Importing the package registers its algorithms under their names, so that `tune.Tuner("DPPO", …)`
+finds them.
+"""
+
+from dppo_rllib.algorithms import DPPO, DiffusionBC, DiffusionBCConfig, DPPOConfig
+from dppo_rllib.registration import register
+
+__all__ = ["DPPO", "DPPOConfig", "DiffusionBC", "DiffusionBCConfig", "register"]
+__version__ = "0.1.0"
+
+register()

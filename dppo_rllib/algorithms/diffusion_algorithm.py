@@ -1,0 +1,81 @@
+"""What every algorithm on diffusion policies adds to RLlib's: success rates, saved policies."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
+
+from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
+from dppo_rllib.environments import Normalization
+from dppo_rllib.modules.diffusion_module import SCHEDULED
+from dppo_rllib.modules.policy import PolicyConfig
+from dppo_rllib.rollouts.env_runner import NUM_SUCCESSES
+from dppo_rllib.rollouts.evaluation import success_interval
+
+
+class DiffusionAlgorithm(Algorithm):
+    """An algorithm that trains a diffusion policy."""
+
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """RLlib's evaluation, with success rates and their 95 % Wilson intervals added."""
+        results = super().evaluate(parallel_train_future)
+        runner_results = results.get(ENV_RUNNER_RESULTS, {})
+        for mode in ("deterministic", "stochastic"):
+            found = runner_results.get(mode, {})
+            if NUM_SUCCESSES in found:
+                successes, episodes = int(found[NUM_SUCCESSES]), int(found["num_episodes"])
+                low, high = success_interval(successes, episodes)
+                found["success_rate"] = successes / episodes
+                found["success_rate_low"], found["success_rate_high"] = low, high
+        return results
+
+    def get_policy_checkpoint(self) -> PolicyCheckpoint:
+        """The present policy, ready to be saved, deployed or fine-tuned further."""
+        config = self.config
+        state = self.learner_group.get_weights([DEFAULT_MODULE_ID])[DEFAULT_MODULE_ID]
+        obs_space, action_space = config.observation_space, config.action_space
+        if self.spaces is not None:
+            obs_space, action_space = self.spaces[DEFAULT_MODULE_ID]
+        policy = config.policy_config(obs_space["state"].shape[-1], action_space.shape[-1])
+        scheduled = {name: state[name].item() for name in SCHEDULED if name in state}
+        env = {
+            "id": config.env,
+            "config": dict(config.env_config),
+            "max_episode_steps": config.max_episode_steps,
+        }
+        return PolicyCheckpoint(
+            config=PolicyConfig.from_dict(policy.to_dict() | scheduled),
+            weights={
+                k.removeprefix("policy."): torch.as_tensor(v.copy())
+                for k, v in state.items()
+                if k.startswith(("policy.", "critic."))
+            },
+            normalization=(
+                Normalization.from_dict(config.normalization) if config.normalization else None
+            ),
+            task=config.task,
+            env=env if isinstance(config.env, str) else None,
+            critic=dict(config.critic) if hasattr(config, "critic") else None,
+            provenance={"algorithm": type(self).__name__, "iterations": self.iteration},
+        )
+
+    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
+        """RLlib's checkpoint with the policy beside it, in `policy/`."""
+        saved = super().save_to_path(path, **kwargs)
+        filesystem, root = kwargs.get("filesystem"), str(saved)
+        if filesystem is None and "://" in root:
+            filesystem, root = pyarrow.fs.FileSystem.from_uri(root)
+        if filesystem is None:
+            save_policy(self.get_policy_checkpoint(), Path(root) / "policy")
+            return saved
+        with tempfile.TemporaryDirectory() as scratch:
+            local = save_policy(self.get_policy_checkpoint(), Path(scratch) / "policy")
+            pyarrow.fs.copy_files(str(local), f"{root}/policy", destination_filesystem=filesystem)
+        return saved

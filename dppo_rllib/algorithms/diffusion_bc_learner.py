@@ -1,0 +1,208 @@
+"""Epochs of denoising loss over demonstrations."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from torch import Tensor, nn
+
+from dppo_rllib.algorithms import collectives
+from dppo_rllib.algorithms.learner_state import set_learner_state
+from dppo_rllib.algorithms.schedules import CosineWarmup
+from dppo_rllib.datasets import ActionChunks, read_demonstrations, split_episodes
+from dppo_rllib.environments import Normalization
+from dppo_rllib.modules.bc_module import DiffusionBCModule
+from dppo_rllib.modules.threads import torch_threads
+
+OPTIMIZER = "actor"
+_STATE = "diffusion_bc"
+_VALIDATION_SEED = 0  # the same noise every epoch, so that losses can be compared
+_VALIDATION_ROWS = 4096
+
+
+class DiffusionBCLearner(TorchLearner):
+    """Trains on the demonstrations that `config.dataset` names.
+
+    Learners draw the same permutation, noise and steps, take every m-th row of each minibatch,
+    and sum their gradients: any number of them gives the same weights up to rounding.
+    """
+
+    def build(self) -> None:
+        """Builds the networks and reads the demonstrations onto the device."""
+        super().build()
+        config = self.config
+        self._threads = config.learner_threads
+        if self._threads is None and config.num_learners > 0:
+            reserved = config.num_cpus_per_learner
+            self._threads = 1 if reserved == "auto" else max(1, int(reserved))
+        seed = config.seed if config.seed is not None else int(torch.seed() % 2**31)
+        self._base_seed: int = collectives.gather(seed)[0]
+        self.epoch = 0
+        demonstrations = read_demonstrations(config.dataset)
+        normalization = Normalization.from_dict(config.normalization)
+        train, validation = split_episodes(
+            demonstrations.num_episodes, config.validation_fraction, self._base_seed
+        )
+
+        def chunks(episodes: Any) -> ActionChunks:
+            return ActionChunks(
+                demonstrations,
+                normalization,
+                horizon_steps=config.horizon_steps,
+                cond_steps=config.cond_steps,
+                episodes=episodes,
+                device=self._device,
+            )
+
+        self._train = chunks(train)
+        self._validation = chunks(validation) if len(validation) else None
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """Gradients are summed explicitly, see the class's docstring."""
+
+    @property
+    def _diffusion(self) -> DiffusionBCModule:
+        return self.module[DEFAULT_MODULE_ID]
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """AdamW on the online network; `train_epoch` sets its learning rate."""
+        params = list(self.module[module_id].online.parameters())
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer_name=OPTIMIZER,
+            optimizer=torch.optim.AdamW(params, weight_decay=self.config.weight_decay),
+            params=params,
+        )
+
+    def train_epoch(self) -> Any:
+        """One pass over the training samples.
+
+        Returns:
+            The learner's reduced metrics.
+
+        Raises:
+            FloatingPointError: The loss is not finite.
+        """
+        start = time.perf_counter()
+        with torch_threads(self._threads):
+            loss = self._pass_over_samples()
+            validation = self._validation_loss()
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"epoch {self.epoch}: training loss {loss}; lower lr={self.config.lr}"
+            )
+        self.epoch += 1
+        self._weights_seq_no += 1
+        seconds = time.perf_counter() - start
+        log = self._log
+        log("train_loss", loss)
+        log("seconds_update", seconds)
+        log("samples_per_second", len(self._train) / seconds)
+        if validation is not None:
+            log("validation_loss", validation)
+        return self.metrics.reduce()
+
+    def _pass_over_samples(self) -> float:
+        config = self.config
+        words = np.random.SeedSequence([self._base_seed, self.epoch]).generate_state(1)
+        generator = torch.Generator().manual_seed(int(words[0]))
+        optimizer = self.get_optimizer(DEFAULT_MODULE_ID, OPTIMIZER)
+        rate = CosineWarmup(
+            config.lr, config.min_lr, config.lr_warmup_epochs, config.lr_cycle_epochs
+        )(self.epoch)
+        self._set_optimizer_lr(optimizer, rate)
+        self._log("lr", rate)
+        parameters = self._optimizer_parameters[optimizer]
+        samples = len(self._train)
+        total = torch.zeros((), device=self._device)
+        steps = -(-samples // config.minibatch_size)
+        order = torch.randperm(samples, generator=generator)
+        for step, rows in enumerate(order.split(config.minibatch_size)):
+            optimizer.zero_grad(set_to_none=True)
+            batch = self._noised(self._train, rows, generator)
+            loss = self.compute_loss_for_module(
+                module_id=DEFAULT_MODULE_ID, config=config, batch=batch, fwd_out={}
+            ) / len(rows)
+            loss.backward()
+            collectives.all_reduce_sum([p.grad for p in parameters if p.grad is not None])
+            if config.grad_clip is not None:
+                nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+            optimizer.step()
+            total += loss.detach() * len(rows)
+            # Counted over the whole training, so that short epochs average as long ones do.
+            if (self.epoch * steps + step) % config.ema_update_every == 0:
+                self._update_average()
+        if self.epoch < config.ema_start_epoch:
+            self._update_average()
+        collectives.all_reduce_sum([total])
+        return float(total) / samples
+
+    def _noised(
+        self, chunks: ActionChunks, rows: Tensor, generator: torch.Generator
+    ) -> dict[str, Any]:
+        """This learner's share of a minibatch, with steps and noise drawn for all of it."""
+        config = self.config
+        steps = torch.randint(config.denoising_steps, (len(rows),), generator=generator)
+        shape = (len(rows), config.horizon_steps, self._diffusion.policy.config.action_dim)
+        noise = torch.randn(shape, generator=generator)
+        mine = slice(collectives.rank(), None, collectives.world_size())
+        obs, chunk = chunks.gather(rows[mine].to(self._device))
+        return {
+            "obs": obs,
+            "chunk": chunk,
+            "timestep": steps[mine].to(self._device),
+            "noise": noise[mine].to(self._device),
+        }
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """Denoising loss of the online network, summed over the rows of the batch."""
+        module = self._diffusion
+        return module.policy.process.bc_loss(module.online, **batch) * len(batch["timestep"])
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float | None:
+        """Loss of the policy (the average) on held-out episodes, always with the same noise."""
+        if self._validation is None:
+            return None
+        generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+        policy = self._diffusion.policy
+        total = torch.zeros((), device=self._device)
+        for rows in torch.arange(len(self._validation)).split(_VALIDATION_ROWS):
+            batch = self._noised(self._validation, rows, generator)
+            if len(batch["timestep"]):
+                total += policy.process.bc_loss(policy.actor, **batch) * len(batch["timestep"])
+        collectives.all_reduce_sum([total])
+        return float(total) / len(self._validation)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Moves the policy towards the online weights; before `ema_start_epoch` onto them."""
+        weight = 1.0 if self.epoch < self.config.ema_start_epoch else 1 - self.config.ema_decay
+        average, online = self._diffusion.policy.actor, self._diffusion.online
+        torch._foreach_lerp_(list(average.parameters()), list(online.parameters()), weight)
+
+    def _log(self, key: str, value: float) -> None:
+        self.metrics.log_value((DEFAULT_MODULE_ID, key), float(value), window=1)
+
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
+        """RLlib's learner state and the epoch."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(_STATE, components, not_components):
+            state[_STATE] = {"epoch": self.epoch, "seed": self._base_seed}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Loads a state, also an older one than the present."""
+        set_learner_state(self, super().set_state, state)
+        if own := state.get(_STATE):
+            self.epoch = int(own["epoch"])
+            self._base_seed = int(own["seed"])

@@ -1,0 +1,521 @@
+"""PPO over the last denoising steps of each action chunk."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+from torch import Tensor, nn
+
+from dppo_rllib.algorithms import collectives
+from dppo_rllib.algorithms.advantages import generalized_advantages
+from dppo_rllib.algorithms.iteration_data import (
+    EnvironmentLayout,
+    IterationData,
+    flatten_rows,
+    to_device,
+)
+from dppo_rllib.algorithms.learner_state import set_learner_state
+from dppo_rllib.algorithms.ppo_loss import (
+    clip_ranges,
+    denoising_discounts,
+    normalized_advantages,
+    per_step_mean,
+    policy_loss,
+    value_loss,
+)
+from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
+from dppo_rllib.algorithms.schedules import CosineWarmup, step_value_at, value_at
+from dppo_rllib.modules.diffusion_module import (
+    CHAIN_NEXT,
+    CHAIN_PREV,
+    FT_INDEX,
+    LOG_PROBS,
+    DiffusionRLModule,
+)
+from dppo_rllib.modules.threads import torch_threads
+from dppo_rllib.rollouts.trajectories import Trajectories, concatenate
+
+ACTOR, CRITIC = "actor", "critic"
+_STATE = "dppo"
+_STATISTICS, _BC_LOSS = "statistics", "bc_loss"
+_VALUE_ROWS = 8192  # rows of one value pass without gradients
+
+
+class TrajectoriesLostError(RuntimeError):
+    """Trajectories vanished with the runner that held them; the iteration can be sampled anew."""
+
+
+class DPPOLearner(TorchLearner):
+    """Learns from one iteration of `Trajectories` at a time.
+
+    Everything stays on the learner's device. The frozen base actor takes no part in the update
+    (but for the optional BC term). Gradients are summed over microbatches and over learners
+    explicitly rather than by DDP: rows are weighted by the size of the whole minibatch, so that
+    any number of learners and any microbatch size give the same step up to rounding.
+    """
+
+    def build(self) -> None:
+        """Builds module and optimizers, and agrees on a seed with the other learners."""
+        super().build()
+        config = self.config
+        self._threads = config.learner_threads
+        if self._threads is None and config.num_learners > 0:
+            reserved = config.num_cpus_per_learner
+            self._threads = 1 if reserved == "auto" else max(1, int(reserved))
+        seed = config.seed if config.seed is not None else int(torch.seed() % 2**31)
+        self._base_seed: int = collectives.gather(seed)[0]
+        self._scaler = RunningRewardScaler(
+            gamma=config.gamma if config.reward_scale_gamma is None else config.reward_scale_gamma,
+            clip=config.reward_clip,
+        )
+        self.iteration = 0
+        self._apply_schedules()
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """Gradients are reduced by `_reduce`, see the class's docstring."""
+
+    @property
+    def _diffusion(self) -> DiffusionRLModule:
+        return self.module[DEFAULT_MODULE_ID]
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """AdamW for the fine-tuned actor and for the critic; `update` sets their rates."""
+        module = self.module[module_id]
+        for name, network, decay in (
+            (ACTOR, module.policy.actor_ft, self.config.actor_weight_decay),
+            (CRITIC, module.critic, self.config.critic_weight_decay),
+        ):
+            params = list(network.parameters())
+            self.register_optimizer(
+                module_id=module_id,
+                optimizer_name=name,
+                optimizer=torch.optim.AdamW(params, weight_decay=decay),
+                params=params,
+            )
+
+    # --- One iteration -------------------------------------------------------------------------
+
+    def update(
+        self,
+        training_data: TrainingData | None = None,
+        *,
+        timesteps: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Values, advantages and epochs of PPO on the trajectories of one iteration.
+
+        Args:
+            training_data: Its batches (or references to them) are `Trajectories`.
+            timesteps: Accepted for RLlib's hooks.
+            kwargs: RLlib's per-call options, not needed here.
+
+        Returns:
+            The learner's reduced metrics.
+
+        Raises:
+            TrajectoriesLostError: A reference cannot be resolved, on this or another learner.
+        """
+        self.before_gradient_based_update(timesteps=timesteps or {})
+        with self._seconds("transfer"):
+            trajectories = concatenate(_resolve(training_data))
+        with self._seconds("preparation"), torch_threads(self._threads):
+            data = self._prepare(trajectories)
+        with self._seconds("update"), torch_threads(self._threads):
+            self._set_learning_rates()
+            self._optimize(data)
+        self._weights_seq_no += 1
+        self.iteration += 1
+        self._apply_schedules()
+        return self.metrics.reduce()
+
+    def _prepare(self, trajectories: Trajectories) -> IterationData:
+        config, steps = self.config, trajectories.num_chunk_steps
+        rows = flatten_rows(trajectories, self._device)
+        obs = {k.removeprefix("obs."): v for k, v in rows.items() if k.startswith("obs.")}
+        layout = EnvironmentLayout.of(trajectories.env_ids)
+        reward = to_device(self._scale(trajectories, layout), self._device)
+
+        values = self._values(obs).view(steps, -1)
+        next_obs = {k: to_device(v, self._device) for k, v in trajectories.next_obs.items()}
+        next_values = torch.cat([values[1:], self._values(next_obs)[None]])
+        if len(trajectories.final_index):
+            final = {k: to_device(v, self._device) for k, v in trajectories.final_obs.items()}
+            t, n = to_device(trajectories.final_index, self._device).unbind(1)
+            next_values[t, n] = self._values(final)
+        advantages = generalized_advantages(
+            reward,
+            values,
+            next_values,
+            to_device(trajectories.terminated, self._device),
+            to_device(trajectories.truncated, self._device),
+            gamma=config.gamma,
+            lambda_=config.lambda_,
+        )
+        returns = advantages + values
+        own_row = None
+        everyone = [advantages, returns, values]
+        if not np.array_equal(layout.own, np.arange(len(layout.env_ids))):
+            own_row = to_device(layout.own_rows(steps), self._device)
+            everyone = [
+                to_device(layout.gather(column.cpu().numpy()), self._device) for column in everyone
+            ]
+        self._log_returns(*everyone)
+        return IterationData(
+            obs=obs,
+            chains=rows["chains"],
+            log_probs=rows["log_probs"],
+            values=values.flatten(),
+            returns=returns.flatten(),
+            advantages=everyone[0].flatten(),
+            own_row=own_row,
+        )
+
+    def _scale(self, trajectories: Trajectories, layout: EnvironmentLayout) -> np.ndarray:
+        """Own rewards `[T, N]` float32, scaled with the statistics of all environments."""
+        reward = trajectories.reward.astype(np.float64)
+        if self.config.reward_scale_running:
+            scaled = self._scaler(
+                layout.gather(reward), layout.gather(trajectories.is_first), layout.env_ids
+            )
+            reward = scaled[:, layout.own]
+            self._log("reward_scale", 1 / np.sqrt(self._scaler.variance))
+        return (reward * self.config.reward_scale_const).astype(np.float32)
+
+    @torch.no_grad()
+    def _values(self, obs: dict[str, Tensor]) -> Tensor:
+        rows = len(next(iter(obs.values())))
+        parts = [
+            self._diffusion.compute_values({Columns.OBS: {k: v[p] for k, v in obs.items()}})
+            for p in _slices(rows, _VALUE_ROWS)
+        ]
+        return torch.cat(parts)
+
+    def _optimize(self, data: IterationData) -> None:
+        config = self.config
+        generator = torch.Generator().manual_seed(self._iteration_seed())
+        size = min(config.minibatch_size, data.num_pairs)
+        statistics: list[Tensor] = []
+        skipped = 0
+        for _ in range(config.num_epochs):
+            pairs = self._permutation(data.num_pairs, generator).to(self._device)
+            for start in range(0, data.num_pairs - size + 1, size):
+                stats = self._accumulate(data, pairs[start : start + size], generator)
+                statistics.append(stats)
+                skipped += not self._step()
+                if config.target_kl is not None and float(stats[1]) > config.target_kl:
+                    break
+            else:
+                continue
+            break
+        if skipped == len(statistics):
+            raise FloatingPointError(
+                f"iteration {self.iteration}: every gradient was NaN or infinite; "
+                "lower actor_lr and critic_lr, or resume from the last checkpoint"
+            )
+        self._log("num_skipped_updates", skipped)
+        self._log("num_updates", len(statistics))
+        self._log_statistics(torch.stack(statistics))
+
+    def _permutation(self, num_pairs: int, generator: torch.Generator) -> Tensor:
+        return torch.randperm(num_pairs, generator=generator)
+
+    def _accumulate(self, data: IterationData, pairs: Tensor, generator: torch.Generator) -> Tensor:
+        """Leaves the minibatch's gradients in the parameters.
+
+        Returns:
+            `[policy loss, KL, ratio, value loss, BC loss, clip fraction of each step …]`.
+        """
+        config = self.config
+        row, step, mine = data.locate(pairs)
+        advantages = normalized_advantages(
+            data.advantages[pairs // data.ft_denoising_steps],
+            normalize=config.normalize_advantages,
+            lower_quantile=config.advantage_clip_lower_quantile,
+            upper_quantile=config.advantage_clip_upper_quantile,
+        )[mine]
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        stats = torch.zeros(5 + 2 * data.ft_denoising_steps, device=self._device)
+        for piece in _slices(len(row), self._microbatch_size):
+            batch = {
+                Columns.OBS: {k: v[row[piece]] for k, v in data.obs.items()},
+                CHAIN_PREV: data.chains[row[piece], step[piece]],
+                CHAIN_NEXT: data.chains[row[piece], step[piece] + 1],
+                FT_INDEX: step[piece],
+                LOG_PROBS: data.log_probs[row[piece], step[piece]],
+                Columns.ADVANTAGES: advantages[piece],
+            }
+            self._accumulate_actor(batch, len(pairs), stats, generator)
+        self._accumulate_critic(data, row, len(pairs), stats)
+        self._reduce(stats)
+        sums, counts = stats[5:].chunk(2)
+        return torch.cat([stats[:5] / len(pairs), sums / counts.clamp(min=1)])
+
+    def _accumulate_actor(
+        self, batch: dict[str, Any], total: int, stats: Tensor, generator: torch.Generator
+    ) -> None:
+        """Adds the gradient of one microbatch's policy loss, weighted as part of `total` rows."""
+        with torch.set_grad_enabled(self._trains_actor):
+            fwd_out = self._diffusion.forward_train(batch)
+            fwd_out[_STATISTICS] = stats
+            if self.config.bc_loss_coeff > 0:
+                fwd_out[_BC_LOSS] = self._bc_loss(batch[Columns.OBS], generator)
+            loss = self.compute_loss_for_module(
+                module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=fwd_out
+            )
+        if self._trains_actor:
+            (loss / total).backward()
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """The actor's objective summed over a microbatch; counts its statistics.
+
+        Args:
+            module_id: There is one module.
+            config: Its configuration.
+            batch: Columns of the microbatch.
+            fwd_out: Log-probabilities under the present weights, the statistics to add to, and
+                the BC term if it is used.
+        """
+        step, stats = batch[FT_INDEX], fwd_out[_STATISTICS]
+        terms = policy_loss(
+            fwd_out[LOG_PROBS],
+            batch[LOG_PROBS],
+            batch[Columns.ADVANTAGES] * self._discounts[step],
+            self._clip_ranges[step],
+        )
+        loss = terms.loss.sum()
+        stats[0] += loss.detach()
+        stats[1] += terms.approx_kl.sum()
+        stats[2] += terms.ratio.sum()
+        stats[5:] += torch.cat(per_step_mean(terms.clipped, step, len(self._clip_ranges)))
+        if _BC_LOSS in fwd_out:
+            bc_loss = fwd_out[_BC_LOSS].sum()
+            loss = loss + config.bc_loss_coeff * bc_loss
+            stats[4] += bc_loss.detach()
+        return loss
+
+    def _bc_loss(self, obs: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """Negative log-probability `[B]` of the base policy's own chains (DPPO, App. C)."""
+        policy = self._diffusion.policy
+        rows, steps = len(next(iter(obs.values()))), policy.ft_denoising_steps
+        noise = policy.draw_noise(rows, generator).to(self._device)
+        chain = policy.sample(obs, noise=noise, base_only=True).x
+        log_probs = policy.log_prob(
+            {k: v.repeat_interleave(steps, dim=0) for k, v in obs.items()},
+            chain[:, :-1].flatten(0, 1),
+            chain[:, 1:].flatten(0, 1),
+            torch.arange(steps, device=self._device).repeat(rows),
+        )
+        return -log_probs.view(rows, steps).mean(dim=1)
+
+    def _accumulate_critic(
+        self, data: IterationData, row: Tensor, total: int, stats: Tensor
+    ) -> None:
+        """Adds the value loss; an observation that several pairs share is passed once, weighted."""
+        counts = torch.bincount(row, minlength=len(data.returns))
+        distinct = counts.nonzero().squeeze(1)
+        for piece in _slices(len(distinct), self._microbatch_size):
+            rows = distinct[piece]
+            values = self._diffusion.compute_values(
+                {Columns.OBS: {k: v[rows] for k, v in data.obs.items()}}
+            )
+            errors = value_loss(
+                values, data.returns[rows], data.values[rows], self.config.vf_clip_param
+            )
+            loss = (errors * counts[rows]).sum()
+            (self.config.vf_loss_coeff * loss / total).backward()
+            stats[3] += loss.detach()
+
+    def _reduce(self, stats: Tensor) -> None:
+        """Sums gradients and statistics over the learners."""
+        if collectives.world_size() == 1:
+            return
+        gradients = []
+        for params in self._trained_parameters():
+            for p in params:
+                # A learner may own no row of a small minibatch.
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+                gradients.append(p.grad)
+        collectives.all_reduce_sum([*gradients, stats])
+
+    def _step(self) -> bool:
+        """Applies the accumulated gradients, unless one is not finite."""
+        trained = self._trained_parameters()
+        limits = [float("inf")] * len(trained)
+        if self.config.grad_clip is not None and self._trains_actor:
+            limits[0] = self.config.grad_clip
+        norms = [nn.utils.clip_grad_norm_(p, m) for p, m in zip(trained, limits, strict=True)]
+        if not all(torch.isfinite(norm) for norm in norms):
+            return False
+        names = [ACTOR, CRITIC][-len(trained) :]
+        for name, norm in zip(names, norms, strict=True):
+            self._norms[name].append(float(norm))
+            self.get_optimizer(DEFAULT_MODULE_ID, name).step()
+        return True
+
+    def _trained_parameters(self) -> list[list[nn.Parameter]]:
+        names = [ACTOR, CRITIC] if self._trains_actor else [CRITIC]
+        return [
+            self._optimizer_parameters[self.get_optimizer(DEFAULT_MODULE_ID, name)]
+            for name in names
+        ]
+
+    # --- What follows from the configuration and the iteration ---------------------------------
+
+    @property
+    def _trains_actor(self) -> bool:
+        return self.iteration >= self.config.n_critic_warmup_itr
+
+    @property
+    def _microbatch_size(self) -> int:
+        if self.config.microbatch_size is not None:
+            return self.config.microbatch_size
+        # On a CPU activations of more rows fall out of the cache.
+        return 2500 if self._device.type == "cpu" else 65536
+
+    def _iteration_seed(self) -> int:
+        words = np.random.SeedSequence([self._base_seed, self.iteration]).generate_state(1)
+        return int(words[0])
+
+    def _set_learning_rates(self) -> None:
+        config = self.config
+        # The actor's schedule stands still while only the critic trains.
+        iterations = {
+            ACTOR: max(0, self.iteration - config.n_critic_warmup_itr),
+            CRITIC: self.iteration,
+        }
+        for name, iteration in iterations.items():
+            rate = CosineWarmup(
+                max_lr=getattr(config, f"{name}_lr"),
+                min_lr=getattr(config, f"{name}_min_lr"),
+                warmup_steps=getattr(config, f"{name}_lr_warmup_steps"),
+                cycle_steps=getattr(config, f"{name}_lr_cycle_steps"),
+            )(iteration)
+            self._set_optimizer_lr(self.get_optimizer(DEFAULT_MODULE_ID, name), rate)
+            self._log(f"{name}_lr", rate)
+
+    def _apply_schedules(self) -> None:
+        """Brings the policy to the annealed values of the coming iteration."""
+        config, policy = self.config, self._diffusion.policy
+        steps = step_value_at(config.ft_denoising_steps, self.iteration)
+        if steps < policy.ft_denoising_steps:
+            # Steps that are no longer trained keep what they have learned.
+            policy.actor.load_state_dict(policy.actor_ft.state_dict())
+        policy.ft_denoising_steps = steps
+        policy.min_sampling_denoising_std = value_at(
+            config.min_sampling_denoising_std, self.iteration
+        )
+        self._clip_ranges = clip_ranges(
+            steps, config.clip_param, config.clip_param_base, config.clip_param_rate
+        ).to(self._device)
+        self._discounts = denoising_discounts(steps, config.gamma_denoising).to(self._device)
+
+    # --- State ---------------------------------------------------------------------------------
+
+    def acting_state(self, components: list[str]) -> dict[str, Any]:
+        """What runners need to act with the present weights.
+
+        Args:
+            components: `["actor_ft"]`, or with `"actor"` when runners do not have the base yet.
+        """
+        return {
+            COMPONENT_RL_MODULE: self._diffusion.get_state(components),
+            WEIGHTS_SEQ_NO: self._weights_seq_no,
+        }
+
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> Any:
+        """RLlib's learner state, the iteration and the reward scaling."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(_STATE, components, not_components):
+            state[_STATE] = {
+                "iteration": self.iteration,
+                "seed": self._base_seed,
+                "reward_scaling": self._scaler.get_state(),
+            }
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Loads a state, also an older one than the present."""
+        set_learner_state(self, super().set_state, state)
+        if own := state.get(_STATE):
+            self.iteration = int(own["iteration"])
+            self._base_seed = int(own["seed"])
+            self._scaler.set_state(own["reward_scaling"])
+        # Values in force come from the configuration, which may have changed (PBT).
+        self._apply_schedules()
+
+    # --- Metrics -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _seconds(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._log(f"seconds_{what}", time.perf_counter() - start)
+
+    def _log(self, key: str, value: Any) -> None:
+        self.metrics.log_value((DEFAULT_MODULE_ID, key), float(value), window=1)
+
+    def _log_returns(self, advantages: Tensor, returns: Tensor, values: Tensor) -> None:
+        self._log("advantage_mean", advantages.mean())
+        self._log("advantage_std", advantages.std())
+        self._log("value_mean", values.mean())
+        self._log("return_mean", returns.mean())
+        unexplained = (returns - values).var() / (returns.var() + 1e-8)
+        self._log("vf_explained_var", 1 - unexplained)
+        self._norms: dict[str, list[float]] = defaultdict(list)
+
+    def _log_statistics(self, statistics: Tensor) -> None:
+        mean = statistics.mean(dim=0)
+        names = ("policy_loss", "mean_kl_loss", "ratio", "vf_loss", "bc_loss")
+        for name, value in zip(names, mean.tolist(), strict=False):
+            if name != "bc_loss" or self.config.bc_loss_coeff > 0:
+                self._log(name, value)
+        self._log("max_kl", statistics[:, 1].max())
+        by_step = mean[5:]
+        self._log("clip_fraction", by_step.mean())
+        for k, fraction in enumerate(by_step.tolist()):
+            self._log(f"clip_fraction_step_{k}", fraction)
+        config = self.config
+        total = mean[0] + config.vf_loss_coeff * mean[3] + config.bc_loss_coeff * mean[4]
+        self._log("total_loss", total)
+        for name, norms in self._norms.items():
+            self._log(f"{name}_gradient_norm", np.mean(norms))
+        self._log("ft_denoising_steps", len(by_step))
+        self._log("min_sampling_denoising_std", self._diffusion.policy.min_sampling_denoising_std)
+
+
+def _slices(total: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _resolve(training_data: TrainingData | None) -> list[Trajectories]:
+    """Fetches the trajectories; all learners fail together if one cannot."""
+    assert training_data is not None
+    error: Exception | None = None
+    try:
+        training_data.solve_refs()
+    except ray.exceptions.RayError as lost:
+        error = lost
+    if any(collectives.gather(error is not None)):
+        raise TrajectoriesLostError("a runner died before its trajectories were read") from error
+    if training_data.batches is not None:
+        return list(training_data.batches)
+    return [training_data.batch]

@@ -1,0 +1,18 @@
+"""Datasets: demonstrations in the LeRobot v3.0 format, and training samples made of them."""
+
+from dppo_rllib.datasets.chunks import ActionChunks, split_episodes
+from dppo_rllib.datasets.demonstrations import Demonstrations
+from dppo_rllib.datasets.lerobot import (
+    read_demonstrations,
+    read_statistics,
+    write_demonstrations,
+)
+
+__all__ = [
+    "ActionChunks",
+    "Demonstrations",
+    "read_demonstrations",
+    "read_statistics",
+    "split_episodes",
+    "write_demonstrations",
+]

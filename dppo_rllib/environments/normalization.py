@@ -1,0 +1,137 @@
+"""Min-max normalisation of observations and actions to [-1, 1]."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float, Float32
+
+_EPSILON = 1e-6
+_KEYS = ("obs_min", "obs_max", "action_min", "action_max")
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """Ranges that are mapped to [-1, 1]; values outside of them are mapped beyond, not clipped.
+
+    Attributes:
+        obs_min: Lower ends of the observations; None leaves observations as they are.
+        obs_max: Upper ends.
+        action_min: Lower ends of the actions.
+        action_max: Upper ends.
+
+    Raises:
+        ValueError: Ends differ in shape, are not finite, or a lower end is above its upper end.
+    """
+
+    obs_min: Float32[np.ndarray, " Do"] | None
+    obs_max: Float32[np.ndarray, " Do"] | None
+    action_min: Float32[np.ndarray, " Da"]
+    action_max: Float32[np.ndarray, " Da"]
+
+    def __post_init__(self) -> None:
+        if (self.obs_min is None) != (self.obs_max is None):
+            raise ValueError("obs_min and obs_max: expected both or neither")
+        for name in ("obs", "action"):
+            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            if low is None:
+                continue
+            if low.shape != high.shape or low.ndim != 1:
+                raise ValueError(
+                    f"{name}_min, {name}_max: shapes {low.shape} and {high.shape}, expected one "
+                    "dimension and the same length"
+                )
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                raise ValueError(f"{name}_min, {name}_max: expected finite numbers")
+            if (low > high).any():
+                i = int(np.argmax(low > high))
+                raise ValueError(
+                    f"{name}_min[{i}]={low[i]}: expected at most {name}_max[{i}]={high[i]}"
+                )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Normalization):
+            return NotImplemented
+        pairs = [(getattr(self, key), getattr(other, key)) for key in _KEYS]
+        return all(
+            (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
+            for a, b in pairs
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def normalize_obs(self, obs: Float[np.ndarray, "*N Do"]) -> Float32[np.ndarray, "*N Do"]:
+        """Observations as networks see them."""
+        obs = obs.astype(np.float32, copy=False)
+        if self.obs_min is None or self.obs_max is None:
+            return obs
+        return 2 * ((obs - self.obs_min) / (self.obs_max - self.obs_min + _EPSILON) - 0.5)
+
+    def normalize_action(self, action: Float[np.ndarray, "*N Da"]) -> Float32[np.ndarray, "*N Da"]:
+        """Demonstrated actions as networks see them."""
+        span = self.action_max - self.action_min + _EPSILON
+        return 2 * ((action.astype(np.float32, copy=False) - self.action_min) / span - 0.5)
+
+    def denormalize_action(
+        self, action: Float[np.ndarray, "*N Da"]
+    ) -> Float32[np.ndarray, "*N Da"]:
+        """Actions of the environment for those of the policy; as the authors', without epsilon."""
+        span = self.action_max - self.action_min
+        return (action.astype(np.float32, copy=False) + 1) / 2 * span + self.action_min
+
+    @classmethod
+    def from_data(
+        cls, observations: Float[np.ndarray, "M Do"], actions: Float[np.ndarray, "M Da"]
+    ) -> Normalization:
+        """The ranges of a dataset."""
+        ends = (observations.min(0), observations.max(0), actions.min(0), actions.max(0))
+        return cls(*(end.astype(np.float32) for end in ends))
+
+    @classmethod
+    def from_spaces(cls, action_space: gymnasium.spaces.Box) -> Normalization:
+        """Observations as they are, actions over the bounds of the action space.
+
+        Raises:
+            ValueError: The action space is not bounded.
+        """
+        if not action_space.is_bounded():
+            raise ValueError(
+                f"action_space={action_space}: unbounded; expected a normalization with its ranges"
+            )
+        low, high = action_space.low, action_space.high
+        return cls(None, None, low.astype(np.float32), high.astype(np.float32))
+
+    @classmethod
+    def from_npz(cls, path: str | os.PathLike[str]) -> Normalization:
+        """Reads the authors' `normalization.npz`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: An array is missing.
+        """
+        with np.load(path) as arrays:
+            if missing := [key for key in _KEYS if key not in arrays]:
+                raise ValueError(f"{path}: missing {missing}, expected {list(_KEYS)}")
+            return cls(**{key: arrays[key].astype(np.float32) for key in _KEYS})
+
+    def to_dict(self) -> dict[str, list[float] | None]:
+        """Plain lists (JSON); exact."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: None if v is None else v.astype(float).tolist() for k, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Normalization:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: A key is missing or unknown.
+        """
+        if set(values) != set(_KEYS):
+            raise ValueError(f"normalization: keys {sorted(values)}, expected {sorted(_KEYS)}")
+        return cls(
+            **{k: None if v is None else np.asarray(v, np.float32) for k, v in values.items()}
+        )

@@ -1,0 +1,6 @@
+"""Layer 1: networks. `nn.Module`s that know neither Ray nor Gymnasium."""
+
+from dppo_rllib.networks.critic import Critic, CriticConfig
+from dppo_rllib.networks.mlp import MLP, DiffusionMLP, DiffusionMLPConfig, ResidualMLP
+
+__all__ = ["MLP", "Critic", "CriticConfig", "DiffusionMLP", "DiffusionMLPConfig", "ResidualMLP"]

@@ -1,0 +1,492 @@
+"""The actor that steps environments: one policy forward per chunk for all of them."""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import ray
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_AGENT_ID, DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.framework import get_device
+from ray.rllib.utils.metrics import (
+    EPISODE_LEN_MAX,
+    EPISODE_LEN_MEAN,
+    EPISODE_LEN_MIN,
+    EPISODE_RETURN_MAX,
+    EPISODE_RETURN_MEAN,
+    EPISODE_RETURN_MIN,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    SAMPLE_TIMER,
+    WEIGHTS_SEQ_NO,
+)
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from dppo_rllib.environments import ChunkedVectorEnv, Normalization, make_chunked_env
+from dppo_rllib.modules.diffusion_module import CHAINS, LOG_PROBS, NOISE
+from dppo_rllib.modules.threads import torch_threads
+from dppo_rllib.rollouts.evaluation import EpisodeResults, Observations, run_episodes
+from dppo_rllib.rollouts.trajectories import Trajectories
+
+NUM_INVALID_EPISODES = "num_invalid_episodes"
+SUCCESS_RATE = "success_rate"
+NUM_SUCCESSES = "num_successes"
+
+
+@dataclass(frozen=True)
+class StepCount:
+    """What RLlib's evaluation asks of a sample: how many steps it took."""
+
+    steps: int
+
+    def env_steps(self) -> int:
+        """Environment steps."""
+        return self.steps
+
+    def agent_steps(self) -> int:
+        """Agent steps; there is one agent."""
+        return self.steps
+
+
+@dataclass(frozen=True)
+class RolloutFailure:
+    """An environment or policy that raised, as a value: RLlib would only log the exception."""
+
+    worker_index: int
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One runner's share of an iteration.
+
+    Attributes:
+        shards: One `Trajectories` per learner, as references where the runner is remote.
+        metrics: The runner's reduced metrics.
+        env_steps: Environment steps executed.
+        weights_seq_no: Version of the weights that acted.
+    """
+
+    shards: list[Any]
+    metrics: Any
+    env_steps: int
+    weights_seq_no: int
+
+
+def env_creator(config: AlgorithmConfig, context: EnvContext) -> str | Callable[..., Any]:
+    """The environment of a config as `make_chunked_env` takes it.
+
+    Names registered with Tune become callables on RLlib's `EnvContext`; other names are
+    Gymnasium ids.
+    """
+    env = config.env
+    if env is None:
+        raise ValueError("env=None: expected config.environment('<Gymnasium id>' or a callable)")
+    if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
+        return functools.partial(_global_registry.get(ENV_CREATOR, env), context)
+    return env
+
+
+class ChunkEnvRunner(EnvRunner, Checkpointable):
+    """Steps a `ChunkedVectorEnv` with the current policy and records what the learner needs.
+
+    Works as a training runner (`sample`, `rollout`) and as an evaluation runner, where `sample`
+    runs whole episodes twice: greedily and with the training noise.
+    """
+
+    def __init__(self, *, config: AlgorithmConfig, **kwargs: Any):
+        super().__init__(config=config, **kwargs)
+        self.spaces = kwargs.get("spaces") or {}
+        self._callbacks = [cls() for cls in _as_list(self.config.callbacks_class)]
+        # Chunks of a few dozen environments are too small to share among threads by default.
+        self._threads = max(1, int(self.config.num_cpus_per_env_runner))
+        self._device = torch.device(
+            get_device(self.config, 0 if not self.worker_index else config.num_gpus_per_env_runner)
+        )
+        self._generator = torch.Generator(self._device)
+        self._weights_seq_no = 0
+        self.env: ChunkedVectorEnv | None = None
+        self.num_envs = self.config.num_envs_per_env_runner
+        if (
+            self.worker_index is None
+            or self.worker_index > 0
+            or self.config.create_env_on_local_worker
+            or self.config.num_env_runners == 0
+        ):
+            self.make_env()
+        self.module: Any = None
+        self.make_module()
+
+    # --- What RLlib asks for -------------------------------------------------------------------
+
+    def make_env(self) -> None:
+        """Creates the environments anew."""
+        if self.env is not None:
+            self.env.close()
+        env_config = self.config.env_config
+        context = EnvContext(
+            env_config, worker_index=self.worker_index or 0, num_workers=self.num_workers
+        )
+        creator = env_creator(self.config, context)
+        normalization = self.config.normalization
+        self.env = make_chunked_env(
+            creator,
+            self.num_envs,
+            act_steps=self.config.act_steps,
+            cond_steps=self.config.cond_steps,
+            normalization=Normalization.from_dict(normalization) if normalization else None,
+            env_kwargs=None if isinstance(creator, functools.partial) else dict(env_config),
+            max_episode_steps=self.config.max_episode_steps,
+            vectorization=gymnasium.VectorizeMode(self.config.gym_env_vectorize_mode).value,
+        )
+        self._needs_reset = True
+        self._call_back(
+            "on_environment_created", env=self.env, env_context=context, env_runner=self
+        )
+
+    def make_module(self) -> None:
+        """Creates the policy, without the critic."""
+        spec = self.config.get_rl_module_spec(
+            env=self.env, spaces=self.get_spaces(), inference_only=True
+        )
+        self.module = spec.build()
+        self.module.to(self._device)
+
+    def get_spaces(self) -> dict[str, Any]:
+        """Spaces of the environment and of the module (which are the same)."""
+        if self.env is None:
+            return self.spaces
+        single = (self.env.single_observation_space, self.env.single_action_space)
+        return {
+            INPUT_ENV_SPACES: (self.env.observation_space, self.env.action_space),
+            INPUT_ENV_SINGLE_SPACES: single,
+            DEFAULT_MODULE_ID: single,
+        }
+
+    def assert_healthy(self) -> None:
+        """Raises AssertionError if the constructor did not finish."""
+        assert self.module is not None
+
+    def stop(self) -> None:
+        """Closes the environments."""
+        if self.env is not None:
+            self.env.close()
+
+    def get_metrics(self) -> Any:
+        """What was logged since the last call."""
+        return self.metrics.reduce()
+
+    # --- Sampling ------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[Any]:
+        """RLlib's interface: trajectories of one iteration, or evaluation episodes.
+
+        Args:
+            num_timesteps: Environment steps to take at least; rounded up to whole chunk steps, or,
+                when evaluating, to whole episodes.
+            num_episodes: Evaluate this many episodes greedily and as many with noise.
+            explore: Accepted for RLlib; an iteration always explores, evaluation does both.
+            random_actions: Not supported.
+            force_reset: Restart all episodes first.
+        """
+        if random_actions:
+            raise ValueError("random_actions=True: DPPO learns only from actions of its policy")
+        if self.env is None:
+            raise ValueError(f"worker {self.worker_index} was built without an environment")
+        if self.config.in_evaluation or num_episodes is not None:
+            return [StepCount(self._evaluate(num_episodes or self.num_envs))]
+        self._needs_reset |= force_reset
+        steps = self.config.get_rollout_fragment_length(self.worker_index or 0)
+        if num_timesteps is not None:
+            steps = -(-num_timesteps // (self.num_envs * self.config.act_steps))
+        return [self._collect(steps)]
+
+    def rollout(self, num_shards: int, iteration: int, weights: Any) -> Rollout | RolloutFailure:
+        """Takes the weights in, samples one iteration, and gives it away shard by shard.
+
+        Weights come with the request, so that no rollout is ever made with stale ones. All
+        randomness follows from (seed, worker, iteration): a resumed run draws what the unbroken
+        one would have drawn.
+
+        Args:
+            num_shards: How many learners there are.
+            iteration: Training iteration, from 0.
+            weights: A state as from the learner, or a list with a reference to one.
+        """
+        try:
+            if isinstance(weights, list):
+                weights = ray.get(weights[0])
+            self.set_state(weights)
+            self._seed_iteration(iteration)
+            trajectories = self.sample()[0]
+            shards = trajectories.split(num_shards)
+            remote = bool(self.worker_index)
+            return Rollout(
+                shards=[ray.put(s) for s in shards] if remote else shards,
+                metrics=self.get_metrics(),
+                env_steps=int(trajectories.env_steps.sum()),
+                weights_seq_no=self._weights_seq_no,
+            )
+        except Exception:
+            return RolloutFailure(self.worker_index or 0, traceback.format_exc())
+
+    def _seed_iteration(self, iteration: int) -> None:
+        if self._seed is None:
+            self._generator.seed()
+            self._reset_seed = None
+        else:
+            words = np.random.SeedSequence([self._seed, iteration]).generate_state(2)
+            self._generator.manual_seed(int(words[0]))
+            self._reset_seed = int(words[1] >> 1)
+        self._needs_reset |= self.config.reset_at_iteration
+
+    def _reset(self) -> Observations:
+        assert self.env is not None
+        obs, _ = self.env.reset(seed=getattr(self, "_reset_seed", self._seed))
+        self._obs = obs
+        self._is_first = np.ones(self.num_envs, bool)
+        self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, int)
+        self._successes = np.zeros(self.num_envs, bool)
+        self._started = np.full(self.num_envs, time.perf_counter())
+        self._needs_reset = False
+        return obs
+
+    def _forward(self, obs: Observations, explore: bool) -> dict[str, torch.Tensor]:
+        batch = {
+            Columns.OBS: {k: torch.from_numpy(v).to(self._device) for k, v in obs.items()},
+            NOISE: self.module.policy.draw_noise(self.num_envs, self._generator),
+        }
+        forward = self.module.forward_exploration if explore else self.module.forward_inference
+        return forward(batch)
+
+    def _collect(self, steps: int) -> Trajectories:
+        env = self.env
+        assert env is not None
+        with self.metrics.log_time(SAMPLE_TIMER), torch_threads(self._threads):
+            obs = self._reset() if self._needs_reset else self._obs
+            columns: dict[str, list[Any]] = {k: [] for k in _STEP_COLUMNS}
+            histories: list[Observations] = []
+            finals: list[tuple[int, np.ndarray, Observations]] = []
+            for t in range(steps):
+                out = self._forward(obs, explore=True)
+                histories.append(obs)
+                chunk = out[Columns.ACTIONS][:, : self.config.act_steps].cpu().numpy()
+                obs, reward, terminated, truncated, infos = env.step(chunk)
+                values = (out[CHAINS].cpu().numpy(), out[LOG_PROBS].cpu().numpy(), reward)
+                flags = (terminated, truncated, self._is_first, infos["env_steps"])
+                for name, value in zip(_STEP_COLUMNS, (*values, *flags), strict=True):
+                    columns[name].append(value)
+                if truncated.any():
+                    rows = np.flatnonzero(truncated & ~terminated)
+                    last = {k: v[rows] for k, v in infos["final_obs"].items()}
+                    finals.append((t, rows, last))
+                self._is_first = terminated | truncated
+                self._count_episodes(reward, infos, self._is_first)
+            self._obs = obs
+        stacked = {name: np.stack(values) for name, values in columns.items()}
+        trajectories = Trajectories(
+            obs={k: np.stack([h[k] for h in histories]) for k in obs},
+            next_obs={k: np.array(v) for k, v in obs.items()},
+            final_obs={
+                k: np.concatenate([last[k] for _, _, last in finals] or [np.empty_like(obs[k][:0])])
+                for k in obs
+            },
+            final_index=np.array(
+                [(t, n) for t, rows, _ in finals for n in rows], dtype=np.int64
+            ).reshape(-1, 2),
+            env_ids=np.arange(self.num_envs) + (self.worker_index or 0) * self.num_envs,
+            weights_seq_no=self._weights_seq_no,
+            **stacked,
+        )
+        self._count_steps(int(trajectories.env_steps.sum()), int(self._episodes))
+        self._episodes = 0
+        self._call_back(
+            "on_sample_end",
+            env_runner=self,
+            metrics_logger=self.metrics,
+            samples=[trajectories],
+        )
+        return trajectories
+
+    def _evaluate(self, num_episodes: int) -> int:
+        assert self.env is not None
+        steps = 0
+        self._generator.manual_seed(self._seed or 0)
+        for explore, prefix in ((False, "deterministic"), (True, "stochastic")):
+
+            def act(obs: Observations, explore: bool = explore) -> np.ndarray:
+                chunk = self._forward(obs, explore)[Columns.ACTIONS]
+                return chunk[:, : self.config.act_steps].cpu().numpy()
+
+            with self.metrics.log_time(SAMPLE_TIMER), torch_threads(self._threads):
+                results = run_episodes(self.env, act, num_episodes, seed=self._seed)
+            steps += results.env_steps
+            self._log_evaluation(prefix, results)
+            if explore == self.config.explore:
+                for length, ret in zip(results.lengths, results.returns, strict=True):
+                    self._log_episode(int(length), float(ret), float("nan"))
+        self._needs_reset = True
+        self._count_steps(steps, num_episodes)
+        return steps
+
+    # --- Metrics -------------------------------------------------------------------------------
+
+    _episodes = 0
+
+    def _count_episodes(self, reward: np.ndarray, infos: dict, done: np.ndarray) -> None:
+        self._returns += reward
+        self._lengths += infos["env_steps"]
+        if "success" in infos:
+            self._successes |= infos["success"]
+        if invalid := int(infos["invalid"].sum()):
+            self.metrics.log_value(NUM_INVALID_EPISODES, invalid, reduce="lifetime_sum")
+        now = time.perf_counter()
+        for i in np.flatnonzero(done):
+            self._log_episode(
+                int(self._lengths[i]), float(self._returns[i]), now - self._started[i]
+            )
+            if "success" in infos:
+                window = self._window()
+                self.metrics.log_value(SUCCESS_RATE, float(self._successes[i]), window=window)
+            self._episodes += 1
+        self._returns[done], self._lengths[done], self._successes[done] = 0, 0, False
+        self._started[done] = now
+
+    def _window(self) -> int:
+        total = self.config.metrics_num_episodes_for_smoothing
+        return max(1, -(-total // (self.config.num_env_runners or 1)))
+
+    def _log_episode(self, length: int, ret: float, seconds: float) -> None:
+        log, window = self.metrics.log_value, self._window()
+        log(EPISODE_LEN_MEAN, length, window=window)
+        log(EPISODE_RETURN_MEAN, ret, window=window)
+        if seconds == seconds:
+            log("episode_duration_sec_mean", seconds, window=window)
+        log(("agent_episode_return_mean", DEFAULT_AGENT_ID), ret, window=window)
+        log(("module_episode_return_mean", DEFAULT_MODULE_ID), ret, window=window)
+        for reduce, length_key, return_key in (
+            ("min", EPISODE_LEN_MIN, EPISODE_RETURN_MIN),
+            ("max", EPISODE_LEN_MAX, EPISODE_RETURN_MAX),
+        ):
+            log(length_key, length, reduce=reduce, window=window)
+            log(return_key, ret, reduce=reduce, window=window)
+
+    def _count_steps(self, steps: int, episodes: int) -> None:
+        log = self.metrics.log_value
+        log(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
+        log((NUM_AGENT_STEPS_SAMPLED, DEFAULT_AGENT_ID), steps, reduce="sum")
+        log(NUM_EPISODES, episodes, reduce="sum")
+        log(
+            NUM_ENV_STEPS_SAMPLED_LIFETIME,
+            steps,
+            reduce="lifetime_sum",
+            with_throughput=True,
+        )
+        log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, DEFAULT_AGENT_ID), steps, reduce="lifetime_sum")
+        log(NUM_EPISODES_LIFETIME, episodes, reduce="lifetime_sum")
+        log(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+
+    def _log_evaluation(self, prefix: str, results: EpisodeResults) -> None:
+        for ret, length in zip(results.returns, results.lengths, strict=True):
+            self.metrics.log_value((prefix, EPISODE_RETURN_MEAN), float(ret), reduce="mean")
+            self.metrics.log_value((prefix, EPISODE_LEN_MEAN), int(length), reduce="mean")
+        self.metrics.log_value((prefix, NUM_EPISODES), len(results.returns), reduce="sum")
+        self.metrics.log_value((prefix, NUM_INVALID_EPISODES), results.invalid, reduce="sum")
+        if results.successes is not None:
+            successes = int(results.successes.sum())
+            self.metrics.log_value((prefix, NUM_SUCCESSES), successes, reduce="sum")
+
+    def _call_back(self, which: str, **kwargs: Any) -> None:
+        if which == "on_environment_created":
+            kwargs["metrics_logger"] = self.metrics
+        make_callback(
+            which,
+            callbacks_objects=self._callbacks,
+            callbacks_functions=getattr(self.config, f"callbacks_{which}"),
+            kwargs=kwargs,
+        )
+
+    # --- State ---------------------------------------------------------------------------------
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Weights with their version, and the lifetime step count."""
+        state: dict[str, Any] = {
+            NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime
+        }
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(
+                components=self._get_subcomponents(COMPONENT_RL_MODULE, components),
+                not_components=self._get_subcomponents(COMPONENT_RL_MODULE, not_components),
+                **kwargs,
+            )
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Loads weights: a module's own state, or one by module id, or a reference to either."""
+        if COMPONENT_RL_MODULE in state:
+            module_state = state[COMPONENT_RL_MODULE]
+            if isinstance(module_state, ray.ObjectRef):
+                module_state = ray.get(module_state)
+            module_state = module_state.get(DEFAULT_MODULE_ID, module_state)
+            self.module.set_state(module_state)
+            self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+        if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
+        """Arguments that build this runner again."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        """The policy."""
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+
+_STEP_COLUMNS = (
+    "chains",
+    "log_probs",
+    "reward",
+    "terminated",
+    "truncated",
+    "is_first",
+    "env_steps",
+)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,115 @@
+"""Running whole episodes and saying how well they went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import binomtest
+
+from dppo_rllib.environments import ChunkedVectorEnv
+
+Observations = dict[str, np.ndarray]
+Act = Callable[[Observations], np.ndarray]
+
+
+def success_interval(successes: int, episodes: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a success rate."""
+    interval = binomtest(successes, episodes).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class EpisodeResults:
+    """Finished episodes, in no particular order.
+
+    Attributes:
+        returns: Undiscounted sum of rewards of each.
+        lengths: Environment steps of each.
+        successes: Whether each succeeded; None where the task has no notion of success.
+        invalid: Episodes that were cut because the simulator failed.
+        env_steps: Environment steps executed, those of unfinished episodes included.
+    """
+
+    returns: Float[np.ndarray, " E"]
+    lengths: Int[np.ndarray, " E"]
+    successes: Bool[np.ndarray, " E"] | None
+    invalid: int
+    env_steps: int
+
+    def summary(self) -> dict[str, float]:
+        """Mean, deviation and extent of the returns, mean length, success rate with interval."""
+        result = {
+            "episodes": float(len(self.returns)),
+            "return_mean": float(self.returns.mean()),
+            "return_std": float(self.returns.std(ddof=1)) if len(self.returns) > 1 else 0.0,
+            "return_min": float(self.returns.min()),
+            "return_max": float(self.returns.max()),
+            "length_mean": float(self.lengths.mean()),
+        }
+        if self.successes is not None:
+            low, high = success_interval(int(self.successes.sum()), len(self.successes))
+            result |= {
+                "success_rate": float(self.successes.mean()),
+                "success_rate_low": low,
+                "success_rate_high": high,
+            }
+        return result
+
+
+def run_episodes(
+    env: ChunkedVectorEnv,
+    act: Act,
+    num_episodes: int,
+    *,
+    seed: int | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> EpisodeResults:
+    """Runs `num_episodes` whole episodes from fresh resets.
+
+    Each sub-environment owns a fixed share of the episodes, so that short ones are not counted
+    more often than long ones.
+
+    Args:
+        env: Where to act.
+        act: From observation histories to chunks `[N, Ta, Da]`.
+        num_episodes: How many, at least one.
+        seed: Of the resets.
+        on_step: Told the number of finished episodes after every chunk.
+    """
+    if num_episodes < 1:
+        raise ValueError(f"num_episodes={num_episodes}: expected at least 1")
+    n = env.num_envs
+    left = num_episodes // n + (np.arange(n) < num_episodes % n)
+    returns, lengths, successes = np.zeros(n), np.zeros(n, int), np.zeros(n, bool)
+    done: list[tuple[float, int, bool]] = []
+    has_success, invalid, env_steps = False, 0, 0
+    obs, _ = env.reset(seed=seed)
+    while left.any():
+        obs, reward, terminated, truncated, infos = env.step(act(obs))
+        returns += reward
+        lengths += infos["env_steps"]
+        env_steps += int(infos["env_steps"].sum())
+        if "success" in infos:
+            successes |= infos["success"]
+            has_success = True
+        for i in np.flatnonzero(terminated | truncated):
+            if left[i] > 0:
+                done.append((returns[i], lengths[i], successes[i]))
+                invalid += int(infos["invalid"][i])
+                left[i] -= 1
+            returns[i], lengths[i], successes[i] = 0, 0, False
+        if on_step is not None:
+            on_step(len(done))
+    all_returns, all_lengths, all_successes = (
+        np.array(column) for column in zip(*done, strict=True)
+    )
+    return EpisodeResults(
+        returns=all_returns,
+        lengths=all_lengths,
+        successes=all_successes if has_success else None,
+        invalid=invalid,
+        env_steps=env_steps,
+    )
