@@ -73,12 +73,12 @@ class DPPO(DiffusionAlgorithm):
     def training_step(self) -> None:
         """Samples with the present weights, updates them."""
         for _ in range(_MAX_ATTEMPTS):
-            with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER), window=1):
                 weights = self._acting_weights()
-            with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER), window=1):
                 rollouts = self._sample(weights)
             try:
-                with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+                with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), window=1):
                     results = self._update(rollouts)
                 break
             except (TrajectoriesLostError, ray.exceptions.RayTaskError) as error:

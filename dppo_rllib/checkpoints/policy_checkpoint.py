@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,22 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dppo_rllib.datasets.atomic import new_directory
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
+from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig, build_dataclass
+from dppo_rllib.networks import Critic, CriticConfig
 
 FORMAT_VERSION = 1
 _JSON, _WEIGHTS = "policy.json", "policy.safetensors"
-_FIELDS = ("config", "normalization", "task", "env", "critic", "provenance")
+_NONE = type(None)
+_FIELDS = {
+    "config": (dict,),
+    "normalization": (dict, _NONE),
+    "task": (str, _NONE),
+    "env": (dict, _NONE),
+    "critic": (dict, _NONE),
+    "provenance": (dict,),
+}
 
 
 @dataclass(frozen=True)
@@ -67,28 +75,20 @@ def save_policy(checkpoint: PolicyCheckpoint, path: str | os.PathLike[str]) -> P
         The directory.
     """
     target = Path(path).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()}
-        save_file(weights, scratch / _WEIGHTS)
-        normalization = checkpoint.normalization
-        description = {
-            "format_version": FORMAT_VERSION,
-            "config": checkpoint.config.to_dict(),
-            "normalization": normalization.to_dict() if normalization else None,
-            "task": checkpoint.task,
-            "env": checkpoint.env,
-            "critic": checkpoint.critic,
-            "provenance": checkpoint.provenance,
-        }
-        (scratch / _JSON).write_text(json.dumps(description, indent=2) + "\n")
-        scratch.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    normalization = checkpoint.normalization
+    description = {
+        "format_version": FORMAT_VERSION,
+        "config": checkpoint.config.to_dict(),
+        "normalization": normalization.to_dict() if normalization else None,
+        "task": checkpoint.task,
+        "env": checkpoint.env,
+        "critic": checkpoint.critic,
+        "provenance": checkpoint.provenance,
+    }
+    weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()}
+    with new_directory(target, overwrite=True) as directory:
+        save_file(weights, directory / _WEIGHTS)
+        (directory / _JSON).write_text(json.dumps(description, indent=2) + "\n")
     return target
 
 
@@ -100,7 +100,8 @@ def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
 
     Raises:
         FileNotFoundError: There is no policy at `path`.
-        ValueError: A field is unknown or missing, or weights are missing, unknown or misshapen.
+        ValueError: A field is unknown, missing or contradicts another, or weights are missing,
+            unknown or misshapen.
     """
     directory = Path(path)
     if not (directory / _JSON).is_file():
@@ -110,10 +111,31 @@ def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
             f"no policy at {path}: expected a directory with {_JSON}, or a checkpoint of dppo_rllib"
         )
     source = directory / _JSON
+    values = _read_description(source)
+    try:
+        config = PolicyConfig.from_dict(values.pop("config"))
+        normalization = values.pop("normalization")
+        if normalization is not None:
+            normalization = Normalization.from_dict(normalization)
+            _check_normalization(normalization, config)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{source}: {error}") from error
+    try:
+        weights = load_file(directory / _WEIGHTS)
+    except Exception as error:  # safetensors' own error type has no public base class
+        raise ValueError(f"{directory / _WEIGHTS}: cannot be read ({error})") from error
+    checkpoint = PolicyCheckpoint(config, weights, normalization, **values)
+    check_weights(checkpoint, str(directory / _WEIGHTS))
+    return checkpoint
+
+
+def _read_description(source: Path) -> dict[str, Any]:
     try:
         values = json.loads(source.read_text())
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{source}: not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{source}: holds a {type(values).__name__}, expected an object")
     if values.pop("format_version", None) != FORMAT_VERSION:
         raise ValueError(
             f"{source}: format_version is not {FORMAT_VERSION}; it was written by another version "
@@ -121,28 +143,34 @@ def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
         )
     if set(values) != set(_FIELDS):
         raise ValueError(f"{source}: fields {sorted(values)}, expected {sorted(_FIELDS)}")
-    try:
-        config = PolicyConfig.from_dict(values.pop("config"))
-        weights = load_file(directory / _WEIGHTS)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise ValueError(f"{directory}: {error}") from error
-    except Exception as error:  # safetensors' own error type has no public base class
-        raise ValueError(f"{directory / _WEIGHTS}: cannot be read ({error})") from error
-    normalization = values.pop("normalization")
-    checkpoint = PolicyCheckpoint(
-        config=config,
-        weights=weights,
-        normalization=Normalization.from_dict(normalization) if normalization else None,
-        **values,
-    )
-    check_weights(checkpoint, str(directory / _WEIGHTS))
-    return checkpoint
+    for name, types in _FIELDS.items():
+        if not isinstance(values[name], types):
+            expected = " or ".join("null" if t is _NONE else t.__name__ for t in types)
+            raise ValueError(
+                f"{source}: {name} is a {type(values[name]).__name__}, expected {expected}"
+            )
+    return values
+
+
+def _check_normalization(normalization: Normalization, config: PolicyConfig) -> None:
+    for name, ends, expected in (
+        ("obs", normalization.obs_min, config.obs_dim),
+        ("action", normalization.action_min, config.action_dim),
+    ):
+        if ends is not None and len(ends) != expected:
+            raise ValueError(
+                f"normalization: {name}_min has {len(ends)} entries, expected {name}_dim={expected}"
+            )
 
 
 def check_weights(checkpoint: PolicyCheckpoint, source: str) -> None:
-    """Raises ValueError unless the weights are those of `checkpoint.config`."""
-    expected = DiffusionPolicy(checkpoint.config).state_dict()
-    given = {k: v for k, v in checkpoint.weights.items() if not k.startswith("critic.")}
+    """Raises ValueError unless the weights are those of `checkpoint.config` and `.critic`."""
+    config, given = checkpoint.config, checkpoint.weights
+    expected = DiffusionPolicy(config).state_dict()
+    if checkpoint.critic is not None:
+        architecture = build_dataclass(CriticConfig, checkpoint.critic)
+        critic = Critic(architecture, cond_dim=config.cond_steps * config.obs_dim)
+        expected |= {f"critic.{key}": value for key, value in critic.state_dict().items()}
     missing, unknown = sorted(expected.keys() - given), sorted(given.keys() - expected)
     if missing or unknown:
         raise ValueError(f"{source}: missing weights {missing}, unknown weights {unknown}")

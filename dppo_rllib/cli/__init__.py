@@ -1,1 +1,5 @@
-"""TODO."""
+"""Layer 7: the command `dppo`, one file a command."""
+
+from dppo_rllib.cli.app import app
+
+__all__ = ["app"]

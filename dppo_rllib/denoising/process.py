@@ -76,6 +76,10 @@ class DenoisingConfig:
             )
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta={self.eta}: expected a value in [0, 1]")
+        if self.eta != 1 and self.ddim_steps is None:
+            raise ValueError(
+                f"eta={self.eta}: only DDIM has a noise level; set ddim_steps, or eta=1"
+            )
         if self.eps_clip_value is not None and self.ddim_steps is None:
             raise ValueError(
                 f"eps_clip_value={self.eps_clip_value}: only DDIM clips eps; "
@@ -170,6 +174,8 @@ class DenoisingProcess(nn.Module):
             eta: A noise level that is not the configured constant (DDIM only).
         """
         config = self.config
+        if eta is not None and config.ddim_steps is None:
+            raise ValueError(f"eta={eta}: only DDIM has a noise level, and ddim_steps=None")
         if isinstance(index, int):
             step = (self._greedy_rows if deterministic else self._rows)[index]
         else:
@@ -314,6 +320,7 @@ def mean_log_prob(
     The Gaussian log-density per element, clamped to [-5, 2], over the executed `act_steps`, then
     the mean (not the sum): the authors' importance ratio is the geometric mean over the elements.
     """
+    std = std[..., :act_steps, :]
     z = (x_next[..., :act_steps, :] - mean[..., :act_steps, :]) / std
     log_prob = -0.5 * z.square() - (torch.log(std) + 0.5 * math.log(2 * math.pi))
     return log_prob.clamp(LOG_PROB_MIN, LOG_PROB_MAX).mean(dim=(-2, -1))

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Num
 
-# Episodes in a row that may end before their first valid step.
+logger = logging.getLogger(__name__)
+
+# Failures in a row, without a valid step in between, after which the exception is raised.
 _MAX_FAILURES = 3
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class ChunkEnv(gymnasium.Env):
     """Executes up to `act_steps` actions per step and stacks the last `cond_steps` observations.
 
-    The chunk stops where the episode ends. A simulator that raises or returns NaN or infinity ends
-    the episode as truncated: the broken step does not count, and `info["invalid"]` says so; the
-    environment is then built anew. One that fails three times without a valid step in between
-    raises its own exception.
+    The chunk stops where the episode ends. A simulator that raises or returns what is not finite
+    in float32 ends the episode as truncated: the broken step does not count, and the environment
+    is built anew for the next episode. A reset that fails is repeated with a new environment. One
+    that fails three times without a valid step in between raises its own exception.
 
     Args:
         make: Builds the environment.
         act_steps: `Ta`.
         cond_steps: `To`.
     """
+
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.spaces.Box
 
     def __init__(self, make: Callable[[], gymnasium.Env], act_steps: int, cond_steps: int):
         self._make = make
@@ -39,28 +46,41 @@ class ChunkEnv(gymnasium.Env):
             -np.inf, np.inf, (cond_steps, *obs.shape), np.float32
         )
         low, high = np.tile(action.low, (act_steps, 1)), np.tile(action.high, (act_steps, 1))
-        self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
+        self.action_space = gymnasium.spaces.Box(low, high, dtype=action.low.dtype.type)
         self.render_mode = self._env.render_mode
-        self.metadata = self._env.metadata
+        # A copy: vector environments write to it, and it often belongs to a class.
+        self.metadata = dict(self._env.metadata)
         self.frames: list[np.ndarray] = []
-        self._history: deque[np.ndarray] = deque(maxlen=cond_steps)
+        # The history at the start of a chunk, then the observations of the chunk.
+        self._tape = np.zeros((cond_steps + act_steps, *obs.shape), np.float32)
+        self._ones = np.ones(obs.shape, np.float32)
+        self._cond_steps = cond_steps
+        self._seeds: np.random.SeedSequence | None = None
         self._failures = 0
-        self._broken = False
+        self._broken = self._warned = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32[np.ndarray, "To Do"], dict[str, Any]]:
         """Starts an episode; its history is filled with the first observation."""
-        if self._broken:
-            self._env.close()
-            self._env = self._make()
-            self._broken = False
-        obs, _ = self._env.reset(seed=seed, options=options)
-        if not math.isfinite(float(np.sum(obs))):
-            raise ValueError(f"{self._env}: reset() returned an observation that is not finite")
-        self._history.extend([obs] * self._history.maxlen)  # type: ignore[operator]
-        self._capture()
-        return self._stacked(), {}
+        if seed is not None:
+            self._seeds = np.random.SeedSequence(seed)
+        # Ends: `_fail` raises when it is called too often.
+        while True:
+            if self._broken:
+                rebuilt_seed = self._rebuild()
+                seed = rebuilt_seed if seed is None else seed
+            try:
+                obs, _ = self._env.reset(seed=seed, options=options)
+                self._write(0, obs)
+                break
+            except Exception as error:
+                self._fail(error)
+                # The same seed would lead to the same failure.
+                seed = None
+        history = self._tape[: self._cond_steps]
+        history[1:] = history[0]
+        return history.copy(), {}
 
     def step(
         self, action: Float[np.ndarray, "Ta Da"]
@@ -68,44 +88,40 @@ class ChunkEnv(gymnasium.Env):
         """Executes a chunk.
 
         Returns:
-            History, sum of rewards, terminated, truncated, and `env_steps`, `invalid`, `success`,
-            `has_success`.
+            History, sum of rewards, terminated, truncated, and in `info["outcome"]` the tuple
+            (steps executed, invalid, success, success was told).
         """
         total, executed = 0.0, 0
         terminated = truncated = invalid = success = has_success = False
-        for single in action:
+        env, capture = self._env, self.render_mode == "rgb_array"
+        for row, single in enumerate(action, start=self._cond_steps):
             try:
-                obs, reward, terminated, truncated, info = self._env.step(single)
-                invalid = not math.isfinite(float(np.sum(obs)) + float(reward))
-                if invalid and self._failures + 1 >= _MAX_FAILURES:
+                obs, reward, terminated, truncated, info = env.step(single)
+                self._write(row, obs)
+                new_total = total + float(reward)
+                # Also false for NaN.
+                if not abs(new_total) <= _LARGEST:
                     raise FloatingPointError(
-                        f"{self._env}: {_MAX_FAILURES} episodes in a row gave no finite step"
+                        f"{env}: reward {reward} after {total} in this chunk, expected a sum that "
+                        "is finite in float32"
                     )
-            except Exception:
-                if self._failures + 1 >= _MAX_FAILURES:
-                    raise
-                invalid = True
-            if invalid:
-                self._failures += 1
-                terminated, truncated, self._broken = False, True, True
+            except Exception as error:
+                self._fail(error)
+                terminated, truncated, invalid = False, True, True
                 break
             self._failures = 0
-            self._history.append(obs)
-            total += float(reward)
-            executed += 1
+            total, executed = new_total, executed + 1
             for key in ("success", "is_success"):
                 if key in info:
                     has_success, success = True, success or bool(info[key])
-            self._capture()
+            if capture:
+                self.frames.append(np.asarray(env.render()))
             if terminated or truncated:
                 break
-        info = {
-            "env_steps": executed,
-            "invalid": invalid,
-            "success": success,
-            "has_success": has_success,
-        }
-        return self._stacked(), total, terminated, truncated, info
+        history = self._tape[executed : executed + self._cond_steps].copy()
+        self._tape[: self._cond_steps] = history
+        info = {"outcome": (executed, invalid, success, has_success)}
+        return history, total, terminated, truncated, info
 
     def close(self) -> None:
         """Closes the environment."""
@@ -115,9 +131,34 @@ class ChunkEnv(gymnasium.Env):
         """The environment's own picture."""
         return self._env.render()
 
-    def _stacked(self) -> Float32[np.ndarray, "To Do"]:
-        return np.stack(self._history).astype(np.float32)
+    def _write(self, row: int, obs: Num[np.ndarray, " Do"]) -> None:
+        """Keeps a copy (some simulators reuse their array) that is known to be finite."""
+        cells = self._tape[row]
+        cells[:] = obs
+        # The sum is finite only if its terms are, and a product is the fastest way to it.
+        if not math.isfinite(cells.dot(self._ones)):
+            raise FloatingPointError(
+                f"{self._env}: observation {obs}, expected numbers that are finite in float32"
+            )
 
-    def _capture(self) -> None:
-        if self.render_mode == "rgb_array":
-            self.frames.append(np.asarray(self._env.render()))
+    def _fail(self, error: Exception) -> None:
+        self._broken = True
+        self._failures += 1
+        if self._failures >= _MAX_FAILURES:
+            raise error
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "A simulator failed; its episode is cut (told once per environment)",
+                exc_info=error,
+            )
+
+    def _rebuild(self) -> int | None:
+        """Replaces the environment; returns a seed, so that seeded runs stay reproducible."""
+        with contextlib.suppress(Exception):
+            self._env.close()
+        self._env = self._make()
+        self._broken = False
+        if self._seeds is None:
+            return None
+        return int(self._seeds.spawn(1)[0].generate_state(1)[0])

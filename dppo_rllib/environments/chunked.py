@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+import importlib
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32
 
 from dppo_rllib.environments.chunk_env import ChunkEnv
 from dppo_rllib.environments.normalization import Normalization
+from dppo_rllib.environments.vectorized import ParallelChunkEnvs, SerialChunkEnvs
 
 Observations = dict[str, np.ndarray]
 EnvFactory = Callable[..., gymnasium.Env]
@@ -24,40 +27,50 @@ class ChunkedVectorEnv(VectorEnv):
     """`N` environments whose action is a chunk of `Ta` actions in [-1, 1].
 
     - A sub-environment that ends inside its chunk executes no more of it, restarts, and returns
-      the first observation of the new episode; `infos["final_obs"]` holds the last one of the old.
-    - Observations are `{"state": [N, To, Do]}`, float32, normalised, newest last.
+      the first observation of the new episode (same-step autoreset).
+    - Observations are `{"state": [N, To, Do]}`, float32, normalised, newest last; at the start of
+      an episode the first one is repeated.
     - Rewards are summed over the executed steps.
-    - `infos` holds dense arrays: `env_steps [N]` executed; `invalid [N]`, the episode was cut
-      because the simulator failed; `success [N]` where the environment reports success;
-      `final_obs`, of whose rows those of ended episodes are valid.
+    - `infos` holds dense arrays: `env_steps [N]` executed; `final_obs`, the histories as the chunk
+      left them, before a restart; `invalid [N]`, the episode was cut because the simulator failed
+      (the step in which it did is not counted); and, once an environment has reported `success`
+      or `is_success`, `success [N]`, in any step of the chunk, and `has_success [N]`, whether it
+      reported.
 
-    This implementation runs any Gymnasium environment through Gymnasium's own vector
-    environments; families with a faster simulator implement the same protocol.
+    This implementation runs any Gymnasium environment; families with a faster simulator implement
+    the same protocol.
 
     Args:
-        envs: Vector environment of `ChunkEnv`s with same-step autoreset.
+        envs: The environments, whose actions are the simulator's own.
         normalization: Maps observations and actions.
     """
 
-    def __init__(self, envs: SyncVectorEnv | AsyncVectorEnv, normalization: Normalization):
+    def __init__(self, envs: SerialChunkEnvs | ParallelChunkEnvs, normalization: Normalization):
         self._envs = envs
         self.normalization = normalization
-        self.num_envs = envs.num_envs
-        self.spec, self.render_mode = envs.spec, envs.render_mode
+        self.num_envs, self.render_mode = envs.num_envs, envs.render_mode
         self.metadata = {**envs.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-        self.single_observation_space = gymnasium.spaces.Dict(state=envs.single_observation_space)
-        shape = envs.single_action_space.shape
-        self.single_action_space = gymnasium.spaces.Box(-1, 1, shape, np.float32)
+        chunks = envs.action_space
+        self._low, self._high = chunks.low, chunks.high
+        self.single_observation_space = gymnasium.spaces.Dict(state=envs.observation_space)
+        self.single_action_space = gymnasium.spaces.Box(-1, 1, chunks.shape, np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._has_success = False
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> tuple[Observations, dict[str, Any]]:
-        """Restarts all episodes; sub-environment `i` gets `seed + i`."""
-        obs, _ = self._envs.reset(seed=seed, options=options)
-        return {"state": self.normalization.normalize_obs(obs)}, {}
+        """Restarts all episodes; sub-environment `i` gets `seed + i`.
+
+        Raises:
+            ValueError: As many seeds as sub-environments were expected.
+        """
+        history = self._envs.reset(_seeds(seed, self.num_envs), options)
+        return {"state": self.normalization.normalize_obs(history)}, {}
 
     def step(
         self, actions: Float[np.ndarray, "N Ta Da"]
@@ -76,66 +89,43 @@ class ChunkedVectorEnv(VectorEnv):
         Raises:
             ValueError: An action is NaN or infinite, or chunks have another shape.
         """
-        if actions.shape != self.action_space.shape:
-            raise ValueError(f"chunks: shape {actions.shape}, expected {self.action_space.shape}")
-        if not np.isfinite(actions).all():
-            rows = np.flatnonzero(~np.isfinite(actions).all(axis=(1, 2))).tolist()
-            raise ValueError(f"chunks of sub-environments {rows}: expected finite numbers")
-        raw = self.normalization.denormalize_action(actions.clip(-1, 1))
-        obs, reward, terminated, truncated, raw_infos = self._envs.step(raw)
-        state = self.normalization.normalize_obs(obs)
-        infos = self._merge(raw_infos, terminated | truncated)
-        infos["final_obs"] = {"state": self._final(raw_infos, state, terminated | truncated)}
-        return {"state": state}, reward.astype(np.float32), terminated, truncated, infos
-
-    def _merge(self, raw: dict[str, Any], done: Bool[np.ndarray, " N"]) -> dict[str, Any]:
-        """Infos of the chunk; those of ended episodes lie apart, behind the reset's."""
-        merged = {}
-        for key, dtype in (
-            ("env_steps", np.int64),
-            ("invalid", bool),
-            ("success", bool),
-            ("has_success", bool),
-        ):
-            values = np.asarray(raw.get(key, np.zeros(self.num_envs)), dtype=dtype)
-            if done.any():
-                values = np.where(done, np.asarray(raw["final_info"][key], dtype=dtype), values)
-            merged[key] = values
-        self._has_success |= bool(merged.pop("has_success").any())
-        if not self._has_success:
-            merged.pop("success")
-        return merged
-
-    def _final(
-        self,
-        raw: dict[str, Any],
-        state: Float32[np.ndarray, "N To Do"],
-        done: Bool[np.ndarray, " N"],
-    ) -> Float32[np.ndarray, "N To Do"]:
-        final = np.zeros_like(state)
-        if done.any():
-            last = np.stack([raw["final_obs"][i] for i in np.flatnonzero(done)])
-            final[done] = self.normalization.normalize_obs(last)
-        return final
+        results = self._envs.step(self._simulator_actions(actions))
+        self._has_success |= bool(results.has_success.any())
+        infos: dict[str, Any] = {
+            "env_steps": results.env_steps,
+            "final_obs": {"state": self.normalization.normalize_obs(results.final)},
+            "invalid": results.invalid,
+        }
+        if self._has_success:
+            infos |= {"success": results.success, "has_success": results.has_success}
+        obs = {"state": self.normalization.normalize_obs(results.start)}
+        reward = results.reward.astype(np.float32)
+        return obs, reward, results.terminated, results.truncated, infos
 
     def pop_frames(self) -> list[np.ndarray]:
         """Pictures of sub-environment 0, one per environment step since the last call.
 
         Raises:
-            ValueError: The environments were not made with `render_mode="rgb_array"`.
+            ValueError: The environments were not made with `render_mode="rgb_array"` and
+                `vectorization="sync"`.
         """
-        if self.render_mode != "rgb_array" or not isinstance(self._envs, SyncVectorEnv):
-            raise ValueError(
-                f"render_mode={self.render_mode}: expected 'rgb_array' with vectorization='sync'"
-            )
-        first = self._envs.envs[0]
-        assert isinstance(first, ChunkEnv)
-        frames, first.frames = first.frames, []
-        return frames
+        if self.render_mode != "rgb_array":
+            raise ValueError(f"render_mode={self.render_mode!r}: expected 'rgb_array'")
+        return self._envs.pop_frames()
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the sub-environments."""
-        self._envs.close(**kwargs)
+        self._envs.close()
+
+    def _simulator_actions(self, chunks: Float[np.ndarray, "N Ta Da"]) -> np.ndarray:
+        if chunks.shape != self.action_space.shape:
+            raise ValueError(f"chunks: shape {chunks.shape}, expected {self.action_space.shape}")
+        if not np.isfinite(chunks).all():
+            rows = np.flatnonzero(~np.isfinite(chunks).all(axis=(1, 2))).tolist()
+            raise ValueError(f"chunks of sub-environments {rows}: expected finite numbers")
+        actions = self.normalization.denormalize_action(chunks.clip(-1, 1))
+        # Rounding, or a normalization with other ranges, may exceed what the simulator takes.
+        return actions.astype(self._low.dtype, copy=False).clip(self._low, self._high)
 
 
 def make_chunked_env(
@@ -153,57 +143,82 @@ def make_chunked_env(
     """Builds `num_envs` copies of an environment that are stepped in chunks.
 
     Args:
-        env: A Gymnasium id, or a callable that returns a `gymnasium.Env`.
+        env: A Gymnasium id (`"module:id"` imports the module first), or a callable that returns a
+            `gymnasium.Env`.
         num_envs: `N`.
         act_steps: `Ta`, actions per chunk.
         cond_steps: `To`, observations in a history.
         normalization: None uses observations as they are and spreads actions over the bounds of
             the action space.
         env_kwargs: Passed to Gymnasium or to the callable.
-        max_episode_steps: Cuts episodes; None keeps the limit that the id was registered with.
+        max_episode_steps: Cuts episodes; None keeps the limit that the id was registered with. A
+            limit that a callable has set itself stays too.
         vectorization: "sync" steps one after the other, "async" in a process each.
-        render_mode: "rgb_array" to collect pictures, see `ChunkedVectorEnv.pop_frames`.
+        render_mode: Of sub-environment 0; "rgb_array" to collect pictures, see
+            `ChunkedVectorEnv.pop_frames`.
 
     Raises:
-        ValueError: An argument is out of range, or does not fit the environment's spaces.
-        gymnasium.error.Error: The id is unknown.
+        ValueError: An argument is out of range, the id is unknown, or the environment's spaces
+            are not supported or do not fit the normalization.
+        TypeError: `env` is neither an id nor a callable that returns an environment.
     """
     for name, value in (
         ("num_envs", num_envs),
         ("act_steps", act_steps),
         ("cond_steps", cond_steps),
+        ("max_episode_steps", 1 if max_episode_steps is None else max_episode_steps),
     ):
         if value < 1:
             raise ValueError(f"{name}={value}: expected at least 1")
     if vectorization not in ("sync", "async"):
         raise ValueError(f"vectorization={vectorization!r}: expected 'sync' or 'async'")
     kwargs = dict(env_kwargs or {})
-    if render_mode is not None:
-        kwargs["render_mode"] = render_mode
     make = functools.partial(_make_single, env, kwargs, max_episode_steps)
     probe = make()
     try:
         normalization = _fitting_normalization(probe, normalization)
     finally:
         probe.close()
-    chunked = functools.partial(ChunkEnv, make, act_steps, cond_steps)
-    vector_class = SyncVectorEnv if vectorization == "sync" else AsyncVectorEnv
-    envs = vector_class([chunked] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
-    return ChunkedVectorEnv(envs, normalization)
+    builds = [functools.partial(ChunkEnv, make, act_steps, cond_steps)] * num_envs
+    if render_mode is not None:
+        # Pictures cost time and memory, and only those of the first are asked for.
+        filmed = functools.partial(
+            _make_single, env, {**kwargs, "render_mode": render_mode}, max_episode_steps
+        )
+        builds[0] = functools.partial(ChunkEnv, filmed, act_steps, cond_steps)
+    vectorized = SerialChunkEnvs if vectorization == "sync" else ParallelChunkEnvs
+    return ChunkedVectorEnv(vectorized(builds), normalization)
 
 
 def _make_single(
     env: str | EnvFactory, kwargs: dict[str, Any], max_episode_steps: int | None
 ) -> gymnasium.Env:
-    if callable(env):
-        single = env(**kwargs)
-        if max_episode_steps is not None:
-            single = gymnasium.wrappers.TimeLimit(single, max_episode_steps)
-        return single
-    spec = copy.deepcopy(gymnasium.spec(env))
+    if isinstance(env, str):
+        return gymnasium.make(_find_spec(env), max_episode_steps=max_episode_steps, **kwargs)
+    if not callable(env):
+        raise TypeError(f"env={env!r}: expected a Gymnasium id or a callable")
+    single = env(**kwargs)
+    if not isinstance(single, gymnasium.Env):
+        raise TypeError(f"env={env!r}: returned {single!r}, expected a gymnasium.Env")
+    if max_episode_steps is not None:
+        single = gymnasium.wrappers.TimeLimit(single, max_episode_steps)
+    return single
+
+
+def _find_spec(env: str) -> gymnasium.envs.registration.EnvSpec:
+    module, _, env_id = env.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        spec = copy.deepcopy(gymnasium.spec(env_id))
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise ValueError(
+            f"env={env!r}: expected a registered Gymnasium id, or a callable that returns an "
+            f"environment ({error})"
+        ) from error
     # Checks of every step that Gymnasium's own environments do not need.
     spec.order_enforce, spec.disable_env_checker = False, True
-    return gymnasium.make(spec, max_episode_steps=max_episode_steps, **kwargs)
+    return spec
 
 
 def _fitting_normalization(
@@ -214,6 +229,8 @@ def _fitting_normalization(
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"{name}={space}: expected a Box of one dimension")
     assert isinstance(action, gymnasium.spaces.Box) and obs.shape is not None
+    if not np.issubdtype(action.dtype, np.floating):
+        raise ValueError(f"action_space={action}: expected a Box of floats")
     if normalization is None:
         return Normalization.from_spaces(action)
     for name, ends, length in (
@@ -222,6 +239,17 @@ def _fitting_normalization(
     ):
         if ends is not None and len(ends) != length:
             raise ValueError(
-                f"normalization.{name}: {len(ends)} entries, but the environment has {length}"
+                f"normalization.{name}: {len(ends)} entries, expected {length} as the environment"
             )
     return normalization
+
+
+def _seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Sequence[int | None]:
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, Sequence):
+        if len(seed) != num_envs:
+            raise ValueError(f"seed: {len(seed)} entries, expected {num_envs}")
+        return seed
+    first = operator.index(seed)
+    return [first + i for i in range(num_envs)]

@@ -87,7 +87,14 @@ class Normalization:
     def from_data(
         cls, observations: Float[np.ndarray, "M Do"], actions: Float[np.ndarray, "M Da"]
     ) -> Normalization:
-        """The ranges of a dataset."""
+        """The ranges of a dataset.
+
+        Raises:
+            ValueError: There are no rows, or an entry is NaN or infinite.
+        """
+        for name, values in (("observations", observations), ("actions", actions)):
+            if len(values) == 0:
+                raise ValueError(f"{name}: 0 rows, expected at least 1")
         ends = (observations.min(0), observations.max(0), actions.min(0), actions.max(0))
         return cls(*(end.astype(np.float32) for end in ends))
 
@@ -132,6 +139,8 @@ class Normalization:
         """
         if set(values) != set(_KEYS):
             raise ValueError(f"normalization: keys {sorted(values)}, expected {sorted(_KEYS)}")
-        return cls(
-            **{k: None if v is None else np.asarray(v, np.float32) for k, v in values.items()}
-        )
+        arrays: dict[str, Any] = {
+            key: None if ends is None else np.asarray(ends, np.float32)
+            for key, ends in values.items()
+        }
+        return cls(**arrays)

@@ -6,13 +6,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest
 
 from dppo_rllib.environments import ChunkedVectorEnv
+from dppo_rllib.modules.policy import DiffusionPolicy
 
 Observations = dict[str, np.ndarray]
 Act = Callable[[Observations], np.ndarray]
+
+
+def policy_act(policy: DiffusionPolicy, *, deterministic: bool, seed: int = 0) -> Act:
+    """How a policy acts, for `run_episodes`.
+
+    Args:
+        policy: On any device.
+        deterministic: Greedily, or with the noise that training explores with.
+        seed: Of the noise, the first of each chain included.
+    """
+    device = policy.process.alphas_cumprod.device
+    generator = torch.Generator(device).manual_seed(seed)
+
+    @torch.inference_mode()
+    def act(obs: Observations) -> np.ndarray:
+        tensors = {key: torch.from_numpy(value).to(device) for key, value in obs.items()}
+        noise = policy.draw_noise(len(obs["state"]), generator)
+        chain = policy.sample(tensors, deterministic=deterministic, noise=noise)
+        return chain.chunk[:, : policy.config.act_steps].cpu().numpy()
+
+    return act
 
 
 def success_interval(successes: int, episodes: int) -> tuple[float, float]:

@@ -1,1 +1,24 @@
-"""TODO."""
+"""Layer 6: benchmark tasks by name.
+
+A task of one's own is one file with `register(Task(…))`, given to `dppo --tasks-from`.
+"""
+
+from dppo_rllib.tasks.locomotion import HOPPER_MEDIUM
+from dppo_rllib.tasks.task import (
+    Requirement,
+    Task,
+    get_task,
+    missing_requirements,
+    register,
+    task_names,
+)
+
+__all__ = [
+    "HOPPER_MEDIUM",
+    "Requirement",
+    "Task",
+    "get_task",
+    "missing_requirements",
+    "register",
+    "task_names",
+]

@@ -1,0 +1,31 @@
+# make demo   set up, then fine-tune the shipped Hopper policy: before, after, curve, videos
+# make test   set up, then every check and the default test suite
+# make bench  set up, then the benchmark table
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test bench setup
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "dppo_rllib needs Python 3.10 or newer; try make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/dppo finetune hopper-medium --iterations 18 --episodes 100
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+bench: setup
+	$(BIN)/python -m benchmarks.hopper

@@ -1,0 +1,39 @@
+"""Finding a policy in what a run leaves behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# A run's final policy, and Tune's checkpoints of it, in the directory of a trial, of an experiment
+# or of several.
+_PATTERNS = (
+    "policy/policy.json",
+    "checkpoint_*/policy/policy.json",
+    "*/checkpoint_*/policy/policy.json",
+    "*/*/checkpoint_*/policy/policy.json",
+)
+
+
+def find_policy(path: str | os.PathLike[str]) -> Path:
+    """The directory of the policy at `path`.
+
+    Args:
+        path: A policy, the checkpoint of an algorithm, or the directory of a run, of which the
+            newest policy is taken.
+
+    Raises:
+        FileNotFoundError: There is no policy.
+    """
+    root = Path(path).expanduser().absolute()
+    if not root.exists():
+        raise FileNotFoundError(f"{path}: no such directory; expected a policy, checkpoint or run")
+    if (root / "policy.json").is_file():
+        return root
+    found = [file for pattern in _PATTERNS for file in root.glob(pattern)]
+    if not found:
+        raise FileNotFoundError(
+            f"{path}: no policy in it; expected a directory with policy.json, a checkpoint of an "
+            "algorithm, or a run with checkpoints"
+        )
+    return max(found, key=lambda file: (file.stat().st_mtime, file)).parent

@@ -1,0 +1,213 @@
+"""From a plan to results: evaluate, train, evaluate again, report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from dppo_rllib.checkpoints import load_policy, save_policy
+from dppo_rllib.checkpoints.evaluation import make_env
+from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.history import FINETUNE_COLUMNS, PRETRAIN_COLUMNS, History
+from dppo_rllib.cli.placement import place, start_ray
+from dppo_rllib.cli.plan import Plan
+from dppo_rllib.cli.progress import FINETUNE_SHOWN, PRETRAIN_SHOWN, RunDisplay, duration
+from dppo_rllib.cli.report import (
+    evaluate_with_progress,
+    num_eval_envs,
+    plot_losses,
+    plot_returns,
+    results_table,
+    settings_table,
+)
+from dppo_rllib.cli.run import TRIAL, Outcome, new_tuner, restored_tuner, run, shut_down
+from dppo_rllib.cli.video import record_video
+from dppo_rllib.tasks import get_task
+
+_INTERRUPTED = 130  # as shells number an end by Ctrl-C
+
+
+def run_experiment(plan: Plan) -> None:
+    """Runs a plan to its end."""
+    console = Console()
+    started = time.monotonic()
+    console.print(settings_table(f"dppo {plan.command}", _describe(plan)))
+    plan.save()
+    if plan.start is not None and plan.before is None:
+        plan.before = _evaluate(console, plan, plan.start, "before")
+        plan.save()
+        console.print(results_table("Before", {"before": plan.before}))
+    history = _history(plan)
+    outcome = _train(console, plan, history)
+    if outcome.error is not None or outcome.interrupted or outcome.checkpoint is None:
+        _stopped(console, plan, outcome)
+    assert outcome.checkpoint is not None
+    policy = save_policy(load_policy(outcome.checkpoint), plan.output / "policy")
+    after = _evaluate(console, plan, policy, "after")
+    _report(console, plan, history, after, time.monotonic() - started)
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    task = get_task(plan.task)
+    rows: dict[str, Any] = {"task": f"{task.name} ({task.env_name}): {task.description}"}
+    if plan.start is not None:
+        rows["from"] = plan.start
+    if config := plan.config:
+        if plan.command == "finetune":
+            envs = max(1, config.num_env_runners) * config.num_envs_per_env_runner
+            chunks = envs * config.rollout_fragment_length
+            rows["sampling"] = (
+                f"{config.num_env_runners} runners, {envs} environments, {chunks:,} chunks of "
+                f"{config.act_steps} actions an iteration"
+            )
+        else:
+            rows["data"] = getattr(config, "dataset", None)
+        rows["learners"] = config.num_learners
+    rows["epochs" if plan.command == "pretrain" else "iterations"] = plan.iterations
+    if plan.settings:
+        rows["changed"] = ", ".join(f"{k}={v}" for k, v in plan.settings.items())
+    rows |= {"evaluation": f"{plan.episodes} episodes of each kind", "seed": plan.seed}
+    return rows | {"output": plan.output}
+
+
+def _history(plan: Plan) -> History:
+    columns = FINETUNE_COLUMNS if plan.command == "finetune" else PRETRAIN_COLUMNS
+    return History(plan.output / "metrics.csv", columns)
+
+
+def _train(console: Console, plan: Plan, history: History) -> Outcome:
+    unit, shown = ("iteration", FINETUNE_SHOWN)
+    if plan.command == "pretrain":
+        unit, shown = ("epoch", PRETRAIN_SHOWN)
+    start_ray()
+    try:
+        if plan.config is None:
+            with user_errors():
+                tuner = restored_tuner(plan.algorithm, plan.output)
+        else:
+            place(plan.config, {key.partition(".")[0] for key in plan.settings})
+            tuner = new_tuner(plan.config, plan.output, plan.iterations)
+        with RunDisplay(console, unit, plan.iterations, shown) as display:
+            return run(tuner, history, display)
+    finally:
+        shut_down()
+
+
+def _stopped(console: Console, plan: Plan, outcome: Outcome) -> None:
+    """Says how to go on; does not return."""
+    again = f"dppo {plan.command} --resume {_short(plan.output)}"
+    if outcome.interrupted:
+        console.print(
+            f"Stopped. Go on with:\n  [bold]{again}[/bold]"
+            if outcome.checkpoint is not None
+            else f"Stopped before the first checkpoint; start over, or from there:\n  {again}"
+        )
+        raise typer.Exit(_INTERRUPTED)
+    console.print(f"[red]Training failed.[/red] Once the cause is gone:\n  {again}")
+    raise outcome.error or RuntimeError(f"no checkpoint in {plan.output}")
+
+
+def _evaluate(
+    console: Console, plan: Plan, policy: Path, title: str
+) -> dict[str, dict[str, float]]:
+    task = get_task(plan.task)
+    checkpoint = load_policy(policy)
+    with user_errors():
+        env = make_env(
+            checkpoint,
+            num_eval_envs(plan.episodes),
+            env=task.env,
+            env_config=task.env_config,
+            max_episode_steps=task.max_episode_steps,
+        )
+    try:
+        results = evaluate_with_progress(console, checkpoint, env, plan.episodes, plan.seed, title)
+    finally:
+        env.close()
+    if plan.video:
+        with console.status(f"recording {title}.mp4"):
+            problem = record_video(
+                policy,
+                plan.output / f"{title}.mp4",
+                seed=plan.seed,
+                task=task.name,
+                tasks_from=plan.tasks_from,
+            )
+        if problem:
+            plan.video = False  # said once
+            console.print(f"[yellow]{problem}[/yellow]", highlight=False)
+    return results
+
+
+def _report(
+    console: Console,
+    plan: Plan,
+    history: History,
+    after: Mapping[str, Mapping[str, float]],
+    seconds: float,
+) -> None:
+    columns = {"before": plan.before} if plan.before is not None else {}
+    table = results_table(plan.task, {**columns, "after": after})
+    steps, trained = history.last("env_steps"), history.last("seconds_total") or 0.0
+    curve = plan.output / "learning_curve.png"
+    if plan.command == "finetune":
+        before = None if plan.before is None else plan.before["stochastic"]
+        plot_returns(history, before, after["stochastic"], curve)
+        table.add_section()
+        table.add_row("environment steps", *["" for _ in columns], f"{steps or 0:,.0f}")
+    else:
+        plot_losses(history, curve)
+        table.add_section()
+    table.add_row("training time", *["" for _ in columns], duration(trained))
+    summary = {
+        "command": plan.command,
+        "task": plan.task,
+        "start": plan.start,
+        "iterations": int(history.last("iteration") or 0),
+        "env_steps": None if steps is None else int(steps),
+        "training_seconds": trained,
+        "command_seconds": seconds,
+        "before": plan.before,
+        "after": after,
+        "seed": plan.seed,
+        "settings": plan.settings,
+        "versions": {
+            name: version(name) for name in ("dppo_rllib", "ray", "torch", "gymnasium", "numpy")
+        },
+    }
+    text = json.dumps(summary, indent=2, default=str)
+    (plan.output / "summary.json").write_text(text + "\n")
+    console.print(table)
+    console.print(settings_table("Files", _files(plan)))
+
+
+def _files(plan: Plan) -> dict[str, Any]:
+    output = plan.output
+    files = {
+        "policy": output / "policy",
+        "metrics": output / "metrics.csv",
+        "all metrics": output / TRIAL / "progress.csv",
+        "TensorBoard": f"tensorboard --logdir {_short(output / TRIAL)}",
+        "learning curve": output / "learning_curve.png",
+        "summary": output / "summary.json",
+        "checkpoints": output / TRIAL,
+    }
+    videos = [str(_short(p)) for p in (output / "before.mp4", output / "after.mp4") if p.is_file()]
+    if videos:
+        files["videos"] = ", ".join(videos)
+    return {k: _short(v) if isinstance(v, Path) else v for k, v in files.items()}
+
+
+def _short(path: Path) -> Path:
+    """Relative to the working directory where it is below it."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -1,0 +1,78 @@
+"""`dppo finetune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.settings import SetOption
+
+
+def finetune(
+    task: Annotated[
+        str | None, typer.Argument(help="Name of a task; not needed with --resume.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="Policy, checkpoint or run to start from; default: the task's"),
+    ] = None,
+    settings: SetOption = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations.")] = None,
+    runners: Annotated[
+        int | None, typer.Option(min=0, help="Environment runners; default: one per core.")
+    ] = None,
+    learners: Annotated[
+        int | None, typer.Option(min=0, help="Learners, 1 by default; 0: in the main process.")
+    ] = None,
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Evaluation episodes of each kind, before and after; default: 40."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything; default: 0.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="New directory; default: results/<task>-finetune-<time>.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Directory of an interrupted run, to go on with it.")
+    ] = None,
+    video: Annotated[bool, typer.Option(help="Record before.mp4 and after.mp4.")] = True,
+) -> None:
+    """Fine-tune a pre-trained policy with DPPO, and compare it before and after."""
+    from dppo_rllib.cli.experiment import run_experiment
+    from dppo_rllib.cli.placement import quiet_logs
+    from dppo_rllib.cli.plan import Plan, check_resume
+
+    quiet_logs()
+    with user_errors():
+        if resume is not None:
+            given = {
+                "task": task,
+                "from": start,
+                "set": settings,
+                "iterations": iterations,
+                "runners": runners,
+                "learners": learners,
+                "episodes": episodes,
+                "seed": seed,
+                "output": output,
+            }
+            plan = check_resume(resume, "finetune", given, video=video)
+        else:
+            plan = Plan.finetune(
+                task,
+                start=start,
+                settings=settings or [],
+                iterations=iterations,
+                runners=runners,
+                learners=1 if learners is None else learners,
+                episodes=episodes or 40,
+                seed=seed or 0,
+                output=output,
+                video=video,
+            )
+    run_experiment(plan)

@@ -1,0 +1,80 @@
+"""Who gets which processors and accelerators."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+
+
+def default_runners(num_envs: int) -> int:
+    """Number of cores, lowered to a divisor of `num_envs`."""
+    cores = max(1, os.cpu_count() or 1)
+    return max(n for n in range(1, min(cores, num_envs) + 1) if num_envs % n == 0)
+
+
+def quiet_logs() -> None:
+    """Hides Ray's warnings in this process; its errors stay."""
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def start_ray() -> None:
+    """Connects to a running Ray (`RAY_ADDRESS`, a job of `ray job submit`), else starts one."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+    else:
+        ray.init(include_dashboard=False, **quiet)
+
+
+def place(config: DiffusionConfig, chosen: set[str]) -> None:
+    """Divides the cluster among main process, learners and runners.
+
+    On one machine runners and learners take turns, so that each may use all cores in its turn:
+    what Ray reserves is then only what lets them all start. On a cluster every runner and learner
+    reserves a core, which spreads them.
+
+    Args:
+        config: The configuration; changed.
+        chosen: Names of settings that the user gave, which stay.
+    """
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    settings: dict[str, Any] = {}
+    if len(nodes) > 1:
+        settings |= {"num_cpus_per_env_runner": 1, "num_cpus_per_learner": 1}
+    else:
+        share = _fitting_share(config, resources.get("CPU", 1.0))
+        settings |= {
+            "num_cpus_for_main_process": share["main"],
+            "num_cpus_per_learner": share["learner"],
+            "num_cpus_per_env_runner": share["runner"],
+            "learner_threads": os.cpu_count() or 1,
+        }
+    if 0 < max(1, config.num_learners) <= gpus:
+        settings["num_gpus_per_learner"] = 1
+    for name, value in settings.items():
+        if name not in chosen:
+            setattr(config, name, value)
+
+
+def _fitting_share(config: DiffusionConfig, cpus: float) -> dict[str, float]:
+    """CPUs each process reserves, halved until all fit."""
+    share = {"main": 1.0, "learner": 0.5, "runner": 0.25}
+    counts = {"main": 1, "learner": config.num_learners, "runner": config.num_env_runners}
+    for name in ("main", *["runner", "learner", "main"] * 5):
+        if sum(share[part] * counts[part] for part in share) <= cpus:
+            break
+        share[name] /= 2
+    return share

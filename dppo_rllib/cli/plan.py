@@ -1,0 +1,233 @@
+"""What a `finetune` or `pretrain` command will do: settled and checked before any work starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dppo_rllib.algorithms import DPPO, DiffusionBC
+from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+from dppo_rllib.checkpoints import load_policy
+from dppo_rllib.checkpoints.find import find_policy
+from dppo_rllib.cli.placement import default_runners
+from dppo_rllib.cli.settings import apply_settings, parse_settings, validate
+from dppo_rllib.tasks import Task, get_task, missing_requirements, task_names
+from dppo_rllib.tasks.load import load_tasks, loaded_files
+
+Command = Literal["finetune", "pretrain"]
+ALGORITHMS = {"finetune": DPPO, "pretrain": DiffusionBC}
+_RUN_FILE = "run.json"
+_OPTIONS = {
+    "num_env_runners": "--runners",
+    "num_learners": "--learners",
+    "seed": "--seed",
+    "base_policy": "--from",
+}
+
+
+@dataclass
+class Plan:
+    """One run.
+
+    Attributes:
+        command: What to do.
+        task: On which task.
+        output: Where its files go.
+        iterations: Training iterations (epochs of pre-training).
+        episodes: Of each evaluation.
+        seed: Of everything.
+        start: Policy that is fine-tuned; None when pre-training.
+        video: Whether to record videos.
+        tasks_from: Files with tasks of the user's own.
+        settings: What was given with `--set`.
+        before: Evaluation of the start, once it is done.
+        config: The algorithm's configuration; None for a run that is resumed.
+    """
+
+    command: Command
+    task: str
+    output: Path
+    iterations: int
+    episodes: int
+    seed: int
+    start: Path | None
+    video: bool
+    tasks_from: list[str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, dict[str, float]] | None = None
+    config: DiffusionConfig | None = None
+
+    @classmethod
+    def finetune(
+        cls,
+        task_name: str | None,
+        *,
+        start: Path | None,
+        settings: Sequence[str],
+        iterations: int | None,
+        runners: int | None,
+        learners: int,
+        output: Path | None,
+        **common: Any,
+    ) -> Plan:
+        """Fine-tuning.
+
+        Raises:
+            ValueError: Something does not fit.
+            FileNotFoundError: There is no policy to start from.
+            FileExistsError: The output directory is in use.
+        """
+        task = _ready_task(task_name)
+        policy = None
+        if start is not None or task.base_policy is not None:
+            policy = find_policy(start or task.base_policy or "")
+            _check_policy(task, policy)
+        config = task.finetune_config(
+            policy,
+            num_env_runners=default_runners(task.num_envs) if runners is None else runners,
+        )
+        plan = cls(
+            command="finetune",
+            task=task.name,
+            output=_new_output(output, task, "finetune"),
+            iterations=iterations or task.iterations,
+            start=policy,
+            tasks_from=[str(path) for path in loaded_files()],
+            settings=parse_settings(settings),
+            config=config,
+            **common,
+        )
+        plan._finish(learners)
+        return plan
+
+    @classmethod
+    def pretrain(
+        cls,
+        task_name: str | None,
+        *,
+        epochs: int | None,
+        settings: Sequence[str],
+        learners: int,
+        output: Path | None,
+        **common: Any,
+    ) -> Plan:
+        """Pre-training.
+
+        Raises:
+            ValueError: Something does not fit.
+            FileNotFoundError: There are no demonstrations.
+            FileExistsError: The output directory is in use.
+        """
+        task = _ready_task(task_name)
+        parsed = parse_settings(settings)
+        plan = cls(
+            command="pretrain",
+            task=task.name,
+            output=_new_output(output, task, "pretrain"),
+            iterations=epochs or task.epochs,
+            start=None,
+            tasks_from=[str(path) for path in loaded_files()],
+            settings=parsed,
+            config=task.pretrain_config(parsed.get("dataset")),
+            **common,
+        )
+        plan._finish(learners)
+        return plan
+
+    def _finish(self, learners: int) -> None:
+        assert self.config is not None
+        for key in self.settings:
+            if option := _OPTIONS.get(key):
+                raise ValueError(f"--set {key}: use {option}")
+        self.config.learners(num_learners=learners)
+        self.config.debugging(seed=self.seed, log_level="ERROR")
+        apply_settings(self.config, self.settings)
+        # Checks may complete a configuration with what they find: not in the one that will run.
+        validate(self.config.copy(copy_frozen=False))
+
+    @property
+    def algorithm(self) -> type:
+        """The algorithm that runs."""
+        return ALGORITHMS[self.command]
+
+    def save(self) -> None:
+        """Writes down what a later `--resume` needs."""
+        values = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "config"
+        }
+        text = json.dumps(values, indent=2, default=str) + "\n"
+        self.output.mkdir(parents=True, exist_ok=True)
+        scratch = self.output / f".{_RUN_FILE}"
+        scratch.write_text(text)
+        os.replace(scratch, self.output / _RUN_FILE)
+
+
+def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video: bool) -> Plan:
+    """The plan of an interrupted run.
+
+    Args:
+        run: Its output directory.
+        command: What is to go on.
+        given: Arguments of the command by name; None where the user said nothing.
+        video: Whether videos are still wanted.
+
+    Raises:
+        FileNotFoundError: `run` is not the directory of one.
+        ValueError: It is of another command, or options were given that would change it.
+    """
+    source = run / _RUN_FILE
+    if not source.is_file():
+        raise FileNotFoundError(f"--resume {run}: expected the output directory of an earlier run")
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"--resume {run}: takes everything from that run, but {name}={value} is given "
+                f"too; for a new run that goes on from this one's policy use --from {run}"
+            )
+    values = json.loads(source.read_text())
+    if values["command"] != command:
+        raise ValueError(f"--resume {run}: was made by `dppo {values['command']}`")
+    for path in values["tasks_from"]:
+        load_tasks(path)
+    get_task(values["task"])
+    start = values["start"]
+    # The run may have been moved.
+    places = {"output": run.absolute(), "start": None if start is None else Path(start)}
+    return Plan(**{**values, **places, "video": values["video"] and video})
+
+
+def _ready_task(name: str | None) -> Task:
+    if name is None:
+        raise ValueError(f"TASK: missing; expected one of {task_names()} (or --resume RUN)")
+    task = get_task(name)
+    if missing := missing_requirements(task):
+        raise ValueError(f"task {name}: install first: {'; '.join(missing)}")
+    return task
+
+
+def _check_policy(task: Task, path: Path) -> None:
+    policy = load_policy(path)
+    for name in ("obs_dim", "action_dim"):
+        given, expected = getattr(policy.config, name), getattr(task, name)
+        if given != expected:
+            raise ValueError(
+                f"--from {path}: {name}={given}, but task {task.name} has {expected}"
+                + (f"; the policy was made for task {policy.task}" if policy.task else "")
+            )
+
+
+def _new_output(output: Path | None, task: Task, command: str) -> Path:
+    if output is None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        output = Path("results") / f"{task.name}-{command}-{stamp}"
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(
+            f"--output {output}: exists already; expected a new directory (to go on with an "
+            "interrupted run use --resume)"
+        )
+    return output.absolute()

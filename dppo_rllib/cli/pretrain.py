@@ -1,0 +1,65 @@
+"""`dppo pretrain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.settings import SetOption
+
+
+def pretrain(
+    task: Annotated[
+        str | None, typer.Argument(help="Name of a task; not needed with --resume.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs.")] = None,
+    settings: SetOption = None,
+    learners: Annotated[
+        int | None, typer.Option(min=0, help="Learners, 1 by default; 0: in the main process.")
+    ] = None,
+    episodes: Annotated[
+        int | None,
+        typer.Option(min=2, help="Evaluation episodes of each kind, afterwards; default: 40."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything; default: 0.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="New directory; default: results/<task>-pretrain-<time>.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Directory of an interrupted run, to go on with it.")
+    ] = None,
+    video: Annotated[bool, typer.Option(help="Record after.mp4.")] = True,
+) -> None:
+    """Pre-train a diffusion policy on a task's demonstrations."""
+    from dppo_rllib.cli.experiment import run_experiment
+    from dppo_rllib.cli.placement import quiet_logs
+    from dppo_rllib.cli.plan import Plan, check_resume
+
+    quiet_logs()
+    with user_errors():
+        if resume is not None:
+            given = {
+                "task": task,
+                "epochs": epochs,
+                "set": settings,
+                "learners": learners,
+                "episodes": episodes,
+                "seed": seed,
+                "output": output,
+            }
+            plan = check_resume(resume, "pretrain", given, video=video)
+        else:
+            plan = Plan.pretrain(
+                task,
+                epochs=epochs,
+                settings=settings or [],
+                learners=1 if learners is None else learners,
+                episodes=episodes or 40,
+                seed=seed or 0,
+                output=output,
+                video=video,
+            )
+    run_experiment(plan)

@@ -1,0 +1,206 @@
+"""One training run through Tune: checkpoints, loggers, resuming, and an orderly Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
+
+from dppo_rllib.cli.history import History
+from dppo_rllib.cli.progress import RunDisplay
+
+CHECKPOINT_FREQUENCY = 5
+NUM_CHECKPOINTS = 2
+TRIAL = "trial"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        checkpoint: The newest checkpoint; None if it ended before the first.
+        interrupted: It was stopped by Ctrl-C.
+        error: What the trial raised, if it did.
+    """
+
+    checkpoint: Path | None
+    interrupted: bool
+    error: Exception | None
+
+
+class Watcher:
+    """Stands between Tune's callbacks and one running command."""
+
+    def __init__(self, history: History, display: RunDisplay):
+        self.history, self.display = history, display
+        self.stopping = False
+        self.stopped = False
+
+    def on_result(self, result: dict[str, Any]) -> None:
+        """Records and shows an iteration; when stopping, asks Tune for a checkpoint of it."""
+        self.display.show(self.history.add(result))
+        if self.stopping:
+            result[SHOULD_CHECKPOINT] = True
+
+    def on_save(self) -> None:
+        """When stopping, the checkpoint that was asked for is there: end the experiment."""
+        if self.stopping:
+            self.stop_now()
+
+    def on_interrupt(self, *args: Any) -> None:
+        """Ctrl-C: first orderly, then at once."""
+        del args
+        if self.stopping:
+            self.stop_now()
+            return
+        self.stopping = True
+        self.display.say(
+            "[yellow]Stopping after this iteration, with a checkpoint; "
+            "press Ctrl-C again to stop without.[/yellow]"
+        )
+
+    def stop_now(self) -> None:
+        """Interrupts Tune, which leaves the trial unfinished, so that it can be resumed."""
+        if not self.stopped:
+            self.stopped = True
+            signal.raise_signal(signal.SIGUSR1)
+        else:
+            raise KeyboardInterrupt
+
+
+_watcher: Watcher | None = None  # the one of the command that is running
+
+
+class WatchCallback(tune.Callback):
+    """Tells the running command's `Watcher`.
+
+    Has no state: Tune pickles callbacks with an experiment, and a resumed one finds the watcher of
+    the command that resumes it.
+    """
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any
+    ) -> None:
+        """An iteration is done."""
+        if _watcher is not None:
+            _watcher.on_result(result)
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A checkpoint is written."""
+        if _watcher is not None:
+            _watcher.on_save()
+
+
+def _trial_directory(trial: Trial) -> str:
+    del trial
+    return TRIAL
+
+
+def new_tuner(config: AlgorithmConfig, output: Path, iterations: int) -> tune.Tuner:
+    """A run of `iterations` into `output`."""
+    return tune.Tuner(
+        config.algo_class,
+        param_space=config,
+        tune_config=tune.TuneConfig(trial_dirname_creator=_trial_directory),
+        run_config=tune.RunConfig(
+            name=output.name,
+            storage_path=str(output.parent),
+            stop={"training_iteration": iterations},
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=NUM_CHECKPOINTS,
+                checkpoint_frequency=CHECKPOINT_FREQUENCY,
+                checkpoint_at_end=True,
+            ),
+            sync_config=tune.SyncConfig(sync_period=30),
+            callbacks=[WatchCallback()],
+            verbose=0,
+        ),
+    )
+
+
+def restored_tuner(algorithm: type, output: Path) -> tune.Tuner:
+    """The unfinished run in `output`.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not tune.Tuner.can_restore(str(output)):
+        raise FileNotFoundError(f"{output}: no run that could be resumed")
+    return tune.Tuner.restore(str(output), trainable=algorithm, resume_errored=True)
+
+
+def run(tuner: tune.Tuner, history: History, display: RunDisplay) -> Outcome:
+    """Runs to the end, or to Ctrl-C."""
+    global _watcher
+    watcher = _watcher = Watcher(history, display)
+    try:
+        with _quiet_ray(), _interrupts(watcher):
+            results = tuner.fit()
+    finally:
+        _watcher = None
+    result = results[0]
+    checkpoint = result.checkpoint
+    return Outcome(
+        checkpoint=None if checkpoint is None else Path(checkpoint.path),
+        interrupted=watcher.stopped,
+        error=result.error,
+    )
+
+
+@contextmanager
+def _quiet_ray() -> Iterator[None]:
+    """The display says what Ray's and Tune's own messages would say."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        # Tune's newer reporter prints its banner even at verbosity 0.
+        with _environment("RAY_AIR_NEW_OUTPUT", "0"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    earlier = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if earlier is not None:
+            os.environ[name] = earlier
+
+
+@contextmanager
+def _interrupts(watcher: Watcher) -> Iterator[None]:
+    """Takes Ctrl-C over from Tune, whose way loses what follows the last periodic checkpoint."""
+    if not hasattr(signal, "SIGUSR1"):  # Windows: Tune's way is all there is
+        yield
+        return
+    user_handler = signal.getsignal(signal.SIGUSR1)
+    handler = signal.signal(signal.SIGINT, watcher.on_interrupt)
+    try:
+        with _environment("TUNE_DISABLE_SIGINT_HANDLER", "1"):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGUSR1, user_handler)
+
+
+def shut_down() -> None:
+    """Ends the Ray that `start_ray` started, or leaves the one it connected to."""
+    ray.shutdown()

@@ -1,0 +1,220 @@
+"""Benchmark tasks: an environment, its data, and the settings that are known to work on it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:  # RLlib takes seconds to import: listing tasks must not wait for it
+    from dppo_rllib.algorithms import DiffusionBCConfig, DPPOConfig
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a task needs besides dppo_rllib itself.
+
+    Attributes:
+        extra: Extra of dppo_rllib that installs it, or the name of a package of its own.
+        module: Module that is importable once it is installed.
+        own_package: `extra` is a package of its own.
+    """
+
+    extra: str
+    module: str
+    own_package: bool = False
+
+    @property
+    def command(self) -> str:
+        """What installs it."""
+        name = self.extra if self.own_package else f"dppo_rllib[{self.extra}]"
+        return f'pip install "{name}"'
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, pre-training and fine-tuning on it included.
+
+    Attributes:
+        name: What it is called on the command line.
+        description: One line for people.
+        env: Gymnasium id, or a callable that returns an environment.
+        obs_dim: `Do`, width of one observation.
+        action_dim: `Da`.
+        env_config: Arguments of the environment.
+        max_episode_steps: Cuts episodes; None keeps the environment's own limit.
+        dataset: Demonstrations in the LeRobot v3 layout; None if there are none.
+        base_policy: A pre-trained policy; None if `dppo pretrain` must make one first.
+        success: What counts as success, in words; the environment reports it as `success` in its
+            infos. None where only returns are compared.
+        pretrain: What differs from the defaults of `DiffusionBCConfig.training`.
+        finetune: What differs from the defaults of `DPPOConfig.training`.
+        num_envs: Environments that an iteration of fine-tuning samples from, over all runners.
+        rollout_fragment_length: Chunk steps of each of them per iteration.
+        epochs: Of pre-training.
+        iterations: Of fine-tuning.
+        reference: Where the settings come from, and published results.
+        requires: What must be installed for it.
+    """
+
+    name: str
+    description: str
+    env: str | Callable[..., gymnasium.Env]
+    obs_dim: int
+    action_dim: int
+    env_config: Mapping[str, Any] = field(default_factory=dict)
+    max_episode_steps: int | None = None
+    dataset: Path | None = None
+    base_policy: Path | None = None
+    success: str | None = None
+    pretrain: Mapping[str, Any] = field(default_factory=dict)
+    finetune: Mapping[str, Any] = field(default_factory=dict)
+    num_envs: int = 40
+    rollout_fragment_length: int = 500
+    epochs: int = 200
+    iterations: int = 1000
+    reference: str = ""
+    requires: tuple[Requirement, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name.strip() != self.name:
+            raise ValueError(f"name={self.name!r}: expected a word")
+        for name in (
+            *("obs_dim", "action_dim", "num_envs", "rollout_fragment_length"),
+            *("epochs", "iterations"),
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
+
+    @property
+    def env_name(self) -> str:
+        """The environment in words."""
+        return self.env if isinstance(self.env, str) else self.env.__name__
+
+    def pretrain_config(self, dataset: str | Path | None = None) -> DiffusionBCConfig:
+        """Pre-training on demonstrations.
+
+        Args:
+            dataset: Where they are; None takes the task's own.
+
+        Raises:
+            ValueError: The task has no demonstrations, and none are given.
+            FileNotFoundError: They are not where they should be.
+        """
+        from dppo_rllib.algorithms import DiffusionBCConfig
+
+        data = dataset or self.dataset
+        if data is None:
+            raise ValueError(
+                f"task {self.name}: has no demonstrations; give them with --set dataset=<directory>"
+            )
+        return (
+            DiffusionBCConfig()
+            .environment(self.env, env_config=dict(self.env_config))
+            .training(
+                dataset=data,
+                task=self.name,
+                max_episode_steps=self.max_episode_steps,
+                **self.pretrain,
+            )
+        )
+
+    def finetune_config(
+        self, base_policy: str | Path | None = None, *, num_env_runners: int = 2
+    ) -> DPPOConfig:
+        """Fine-tuning of a pre-trained policy.
+
+        Args:
+            base_policy: Where to start; None takes the task's own.
+            num_env_runners: Among how many the environments are divided; 0 runs them in the main
+                process.
+
+        Raises:
+            ValueError: The task has no policy of its own and none is given, or its environments
+                cannot be divided among so many runners.
+            FileNotFoundError: The policy does not exist.
+        """
+        from dppo_rllib.algorithms import DPPOConfig
+
+        start = base_policy or self.base_policy
+        if start is None:
+            raise ValueError(
+                f"task {self.name}: no pre-trained policy is shipped; make one with "
+                f"`dppo pretrain {self.name}` and give it with --from"
+            )
+        return (
+            DPPOConfig()
+            .environment(self.env, env_config=dict(self.env_config))
+            .env_runners(
+                num_env_runners=num_env_runners,
+                num_envs_per_env_runner=self.envs_per_runner(num_env_runners),
+                rollout_fragment_length=self.rollout_fragment_length,
+            )
+            .training(
+                base_policy=start,
+                task=self.name,
+                max_episode_steps=self.max_episode_steps,
+                **self.finetune,
+            )
+        )
+
+    def envs_per_runner(self, num_env_runners: int) -> int:
+        """How many of the task's environments each runner gets.
+
+        Raises:
+            ValueError: They cannot be divided evenly.
+        """
+        runners = max(1, num_env_runners)
+        if num_env_runners < 0 or self.num_envs % runners:
+            divisors = [n for n in range(1, self.num_envs + 1) if self.num_envs % n == 0]
+            raise ValueError(
+                f"num_env_runners={num_env_runners}: expected a divisor of the task's "
+                f"{self.num_envs} environments, one of {divisors}"
+            )
+        return self.num_envs // runners
+
+
+_TASKS: dict[str, Task] = {}
+
+
+def register(task: Task) -> Task:
+    """Makes a task known by its name.
+
+    Raises:
+        ValueError: Another task has that name.
+    """
+    if task.name in _TASKS and _TASKS[task.name] != task:
+        raise ValueError(f"task {task.name}: registered already; choose another name")
+    _TASKS[task.name] = task
+    return task
+
+
+def task_names() -> list[str]:
+    """Names of all registered tasks."""
+    return sorted(_TASKS)
+
+
+def get_task(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in _TASKS:
+        close = difflib.get_close_matches(name, _TASKS, n=3, cutoff=0.4)
+        raise ValueError(
+            f"task {name!r}: unknown; "
+            + (f"did you mean {' or '.join(close)}? " if close else "")
+            + f"expected one of {task_names()}"
+        )
+    return _TASKS[name]
+
+
+def missing_requirements(task: Task) -> list[str]:
+    """Commands that install what the task needs and is not there; empty if all is there."""
+    return [r.command for r in task.requires if importlib.util.find_spec(r.module) is None]

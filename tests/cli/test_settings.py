@@ -1,0 +1,96 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dppo_rllib import DPPOConfig
+from dppo_rllib.cli.settings import apply_settings, parse_settings, parse_value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("1e-4", 1e-4),
+        ("true", True),
+        ("True", True),
+        ("null", None),
+        ("None", None),
+        ("[256,256]", [256, 256]),
+        ("(1, 2)", (1, 2)),
+        ("Mish", "Mish"),
+        ("'7'", "7"),
+    ],
+)
+def test_values_are_json_or_python_or_text(text: str, value: Any) -> None:
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize("texts", [["gamma"], ["=1"], ["gamma=1", "gamma=2"]])
+def test_what_is_no_assignment_or_comes_twice_is_refused(texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="--set"):
+        parse_settings(texts)
+
+
+def test_an_equals_sign_may_be_part_of_a_value() -> None:
+    assert parse_settings(["task=a=b"]) == {"task": "a=b"}
+
+
+def test_settings_reach_the_configuration_and_into_its_dictionaries() -> None:
+    config = DPPOConfig()
+    dims = {"network.mlp_dims": [8, 8], "network.time_dim": 4, "env_config.size": 3}
+    apply_settings(config, {"clip_param": 0.2, "target_kl": None, **dims})
+    assert (config.clip_param, config.target_kl) == (0.2, None)
+    assert config.network["mlp_dims"] == [8, 8]
+    assert config.network["time_dim"] == 4
+    assert config.network["activation"] == "ReLU"
+    assert config.env_config == {"size": 3}
+
+
+def test_a_schedule_may_be_a_number_or_a_list() -> None:
+    config = DPPOConfig()
+    apply_settings(config, {"ft_denoising_steps": [[0, 10], [100, 5]]})
+    assert config.ft_denoising_steps == [[0, 10], [100, 5]]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("clip_parm", 1, "clip_param"),
+        ("network.mlp_dim", [8], "mlp_dims"),
+        ("gamma.x", 1, "not a dictionary"),
+        ("clip_param", "much", "expected float"),
+        ("clip_param", True, "expected float"),
+        ("clip_param", None, "expected float"),
+        ("horizon_steps", 2.5, "expected int"),
+        ("reward_scale_running", 1, "expected bool"),
+        ("num_epochs", "five", "expected"),
+        ("network", [1], "dictionary"),
+        ("_anything", 1, "internal"),
+        ("lambda", 0.9, "lambda_"),
+    ],
+)
+def test_unknown_keys_and_wrong_types_are_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        apply_settings(DPPOConfig(), {key: value})
+
+
+def test_a_history_goes_on_after_a_restart_and_drops_what_is_done_anew(tmp_path: Path) -> None:
+    from dppo_rllib.cli.history import FINETUNE_COLUMNS, History
+
+    def result(iteration: int, steps: int) -> dict[str, Any]:
+        return {
+            "training_iteration": iteration,
+            "time_this_iter_s": 2.0,
+            "env_runners": {"num_env_steps_sampled_lifetime": steps},
+            "learners": {"default_policy": {"seconds_update": 0.5}},
+        }
+
+    history = History(tmp_path / "metrics.csv", FINETUNE_COLUMNS)
+    for iteration in (1, 2, 3):
+        history.add(result(iteration, 100 * iteration))
+    again = History(tmp_path / "metrics.csv", FINETUNE_COLUMNS)
+    row = again.add(result(2, 220))
+    assert again.column("iteration") == [1, 2]
+    assert row["env_steps_per_second"] == pytest.approx(60)
+    assert (row["seconds_update"], row["seconds_sampling"]) == (0.5, 1.5)

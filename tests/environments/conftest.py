@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dppo_rllib.environments import make_chunked_env
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture
+def golden():
+    with np.load(GOLDEN / "golden.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files if name.startswith("ms/")}
+
+
+@pytest.fixture
+def official_npz():
+    return GOLDEN / "official_checkpoint" / "normalization.npz"
+
+
+@pytest.fixture
+def closing():
+    """Closes at the end what it is called with."""
+    envs = []
+
+    def keep(env):
+        envs.append(env)
+        return env
+
+    yield keep
+    for env in envs:
+        env.close()
+
+
+@pytest.fixture
+def make_serial(closing):
+    def make(env, num_envs=1, *, act_steps=3, cond_steps=2, **kwargs):
+        return closing(
+            make_chunked_env(env, num_envs, act_steps=act_steps, cond_steps=cond_steps, **kwargs)
+        )
+
+    return make
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request, make_serial):
+    """`make_chunked_env` in both vectorizations, in chunks of 3 with histories of 2."""
+
+    def make(env, num_envs=1, **kwargs):
+        return make_serial(env, num_envs, vectorization=request.param, **kwargs)
+
+    return make

@@ -1,0 +1,146 @@
+"""Environments whose every number is known."""
+
+import os
+
+import gymnasium
+import numpy as np
+
+
+class Counter(gymnasium.Env):
+    """Observation `[episode, step]`, reward = step number, counted from 1.
+
+    Args:
+        lengths: Of the episodes, in turn.
+        ends: How they end, in turn: "terminated", "truncated" or "both".
+        success_at: Step whose info carries success; None never mentions it.
+        reuse: Return the same array every time, as some simulators do.
+        render_mode: "rgb_array" paints the step number.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(
+        self,
+        lengths=(1000,),
+        ends=("terminated",),
+        success_at=None,
+        reuse=False,
+        render_mode=None,
+    ):
+        self.lengths, self.ends, self.success_at = lengths, ends, success_at
+        self.render_mode = render_mode
+        self.episode, self.count = -1, 0
+        self.shared = np.zeros(2) if reuse else None
+
+    def _observe(self):
+        values = np.array([self.episode, self.count], np.float64)
+        if self.shared is None:
+            return values
+        self.shared[:] = values
+        return self.shared
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode, self.count = self.episode + 1, 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.count += 1
+        over = self.count == self.lengths[self.episode % len(self.lengths)]
+        how = self.ends[self.episode % len(self.ends)]
+        info = {} if self.success_at is None else {"is_success": self.count == self.success_at}
+        terminated, truncated = over and how != "truncated", over and how != "terminated"
+        return self._observe(), float(self.count), terminated, truncated, info
+
+    def render(self):
+        return np.full((2, 2, 3), self.count, np.uint8)
+
+
+class Walk(gymnasium.Env):
+    """A random walk that the actions push; terminates where |x| > 2; its actions must fit."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    # Bounds that float32 cannot hold, and another range than the chunks'.
+    action_space = gymnasium.spaces.Box(np.array([-2.0, 0.3]), np.array([3.1, 0.9]), dtype=float)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.normal(size=3).clip(-1, 1).astype(np.float32)
+        return self.x, {}
+
+    def step(self, action):
+        assert action in self.action_space
+        noise = self.np_random.normal(size=3) * 0.3
+        self.x = (self.x + noise + 0.1 * action.sum()).astype(np.float32)
+        return self.x, float(self.x.sum()), bool((np.abs(self.x) > 2).any()), False, {}
+
+
+class TwoPartError(Exception):
+    """Cannot be built from its message."""
+
+    def __init__(self, code, place):
+        super().__init__(f"{code} at {place}")
+        self.code = code
+
+
+class StickyError(Exception):
+    """Cannot leave its process."""
+
+    def __init__(self):
+        super().__init__("cannot travel")
+        self.held = (i for i in range(3))
+
+
+class Faulty(Counter):
+    """Fails in step `at` of the episodes in `episodes` (None: all), and in `resets`.
+
+    Args:
+        fault: "nan", "inf" and "huge" are of the observation, "reward" and "huge reward" of the
+            reward; "raise", "sticky" and "exit" end the step or the process.
+        at: Step, counted from 1; 0 never fails.
+        episodes: Counted from 0 in each build.
+        resets: Episodes whose reset fails: raises, or, with a fault of the observation, has it.
+    """
+
+    def __init__(self, fault="nan", at=0, episodes=None, resets=(), **kwargs):
+        super().__init__(**kwargs)
+        self.fault, self.at, self.episodes, self.resets = fault, at, episodes, resets
+
+    VALUES = {"nan": np.nan, "inf": -np.inf, "huge": 1e39}
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed, options=options)
+        if self.episode in self.resets:
+            if self.fault not in self.VALUES:
+                raise TwoPartError(7, "reset")
+            obs[1] = self.VALUES[self.fault]
+        return obs, info
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        if self.count == self.at and (self.episodes is None or self.episode in self.episodes):
+            if self.fault == "raise":
+                raise TwoPartError(3, "step")
+            if self.fault == "sticky":
+                raise StickyError
+            if self.fault == "exit":
+                os._exit(13)
+            if self.fault in self.VALUES:
+                obs[0] = self.VALUES[self.fault]
+            else:
+                reward = np.nan if self.fault == "reward" else -1e39
+        return obs, reward, terminated, truncated, info
+
+
+class Noise(Faulty):
+    """`Faulty` with observations `[a number drawn in reset, step]`."""
+
+    def _observe(self):
+        return np.array([self.draw, self.count])
+
+    def reset(self, *, seed=None, options=None):
+        gymnasium.Env.reset(self, seed=seed)
+        self.draw = self.np_random.normal()
+        return super().reset(options=options)

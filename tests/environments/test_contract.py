@@ -1,0 +1,206 @@
+"""What every chunked environment keeps to. Other implementations join `IMPLEMENTATIONS`."""
+
+import functools
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, VectorEnv
+from small_environments import Walk
+
+from dppo_rllib.environments import make_chunked_env
+
+N, TA, TO, LIMIT = 3, 4, 2, 10
+
+# Called with num_envs, and with act_steps, cond_steps and max_episode_steps by name. Their episodes
+# end at random before the time limit now and then.
+IMPLEMENTATIONS = {
+    "sync": functools.partial(make_chunked_env, Walk),
+    "async": functools.partial(make_chunked_env, Walk, vectorization="async"),
+}
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def build(request, closing):
+    def build(num_envs=N):
+        implementation = IMPLEMENTATIONS[request.param]
+        return closing(
+            implementation(num_envs, act_steps=TA, cond_steps=TO, max_episode_steps=LIMIT)
+        )
+
+    return build
+
+
+@pytest.fixture
+def env(build):
+    return build()
+
+
+def chunks(env, steps, seed=0):
+    shape = (steps, *env.action_space.shape)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def steps(env, actions, seed=0):
+    """Everything that a rollout returns, in order."""
+    env.reset(seed=seed)
+    return [env.step(chunk) for chunk in actions]
+
+
+def arrays(step):
+    obs, reward, terminated, truncated, infos = step
+    final = infos["final_obs"]["state"]
+    counts = infos["env_steps"], infos["invalid"]
+    return [obs["state"], reward, terminated, truncated, final, *counts]
+
+
+def assert_equal(a, b):
+    for x, y in zip(a, b, strict=True):
+        for left, right in zip(arrays(x), arrays(y), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_it_is_a_gymnasium_vector_env_that_restarts_in_the_same_step(env):
+    assert isinstance(env, VectorEnv)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert env.num_envs == N
+
+
+def test_spaces_say_what_goes_in_and_comes_out(env):
+    obs_dim, action_dim = env.single_observation_space["state"].shape[-1], 2
+    assert env.single_observation_space["state"].shape == (TO, obs_dim)
+    assert env.observation_space["state"].shape == (N, TO, obs_dim)
+    assert env.single_action_space.shape == (TA, action_dim)
+    assert env.action_space.shape == (N, TA, action_dim)
+    assert (env.action_space.low == -1).all() and (env.action_space.high == 1).all()
+    obs, _ = env.reset(seed=0)
+    assert obs in env.observation_space
+
+
+def test_results_are_dense_arrays_of_fixed_types(env):
+    for step in steps(env, chunks(env, 6)):
+        obs, reward, terminated, truncated, infos = step
+        assert obs in env.observation_space and infos["final_obs"] in env.observation_space
+        assert reward.dtype == np.float32
+        assert {x.dtype for x in (terminated, truncated, infos["invalid"])} == {np.dtype(bool)}
+        assert infos["env_steps"].dtype == np.int64
+        assert {x.shape for x in arrays(step)} == {(N,), obs["state"].shape}
+        assert all(np.isfinite(x).all() for x in arrays(step))
+
+
+def test_only_the_end_of_the_episode_cuts_a_chunk_short(env):
+    ended = np.zeros(N, bool)
+    for _, _, terminated, truncated, infos in steps(env, chunks(env, 20)):
+        done = terminated | truncated
+        assert (infos["env_steps"][~done] == TA).all()
+        assert ((infos["env_steps"] >= 1) & (infos["env_steps"] <= TA)).all()
+        ended |= done
+    assert ended.all()
+
+
+def test_an_episode_is_truncated_exactly_at_the_time_limit(env):
+    lengths, causes = np.zeros(N, int), set()
+    for _, _, terminated, truncated, infos in steps(env, chunks(env, 30)):
+        lengths += infos["env_steps"]
+        assert ((lengths == LIMIT) == truncated).all() and (lengths <= LIMIT).all()
+        causes |= set(zip(terminated.tolist(), truncated.tolist(), strict=True))
+        lengths[terminated | truncated] = 0
+    assert {(False, False), (True, False), (False, True)} <= causes
+
+
+def test_a_history_starts_with_its_first_observation_repeated(env):
+    obs, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(obs["state"][:, 0], obs["state"][:, 1])
+    for obs, _, terminated, truncated, _ in steps(env, chunks(env, 12)):
+        started = obs["state"][terminated | truncated]
+        np.testing.assert_array_equal(started[:, 0], started[:, 1])
+
+
+def test_final_observations_are_those_before_the_restart(env):
+    for obs, _, terminated, truncated, infos in steps(env, chunks(env, 12)):
+        done = terminated | truncated
+        final = infos["final_obs"]["state"]
+        assert (final[done, -1] != obs["state"][done, -1]).any(axis=-1).all()
+        np.testing.assert_array_equal(final[~done], obs["state"][~done])
+
+
+def test_a_seed_fixes_everything_across_episodes(env, build):
+    actions = chunks(env, 10)
+    first = steps(env, actions, seed=5)
+    assert_equal(first, steps(env, actions, seed=5))
+    assert_equal(first, steps(build(), actions, seed=5))
+    other = steps(env, actions, seed=6)
+    assert (first[0][1] != other[0][1]).all()
+
+
+def test_sub_environment_i_has_seed_plus_i(env, build):
+    together, _ = env.reset(seed=5)
+    single = build(1)
+    for i in range(N):
+        np.testing.assert_array_equal(single.reset(seed=5 + i)[0]["state"][0], together["state"][i])
+    apart, _ = env.reset(seed=[5, 6, 7])
+    np.testing.assert_array_equal(apart["state"], together["state"])
+
+
+def test_other_numbers_of_seeds_are_refused(env):
+    with pytest.raises(ValueError, match="seed: 2 entries, expected 3"):
+        env.reset(seed=[1, 2])
+
+
+def test_reset_in_the_middle_starts_anew(env):
+    actions = chunks(env, 3)
+    first = steps(env, actions)
+    env.step(actions[0])
+    assert_equal(first, steps(env, actions))
+
+
+def test_what_was_returned_is_never_overwritten(env):
+    actions = chunks(env, 6)
+    start, _ = env.reset(seed=0)
+    kept, copies = [start["state"]], [start["state"].copy()]
+    for chunk in actions:
+        step = env.step(chunk)
+        kept += arrays(step)
+        copies += [x.copy() for x in arrays(step)]
+    env.reset(seed=1)
+    for array, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(kept) for b in kept[:i])
+
+
+def test_actions_are_clipped_to_their_range_and_left_as_they_were(env):
+    actions = 3 * chunks(env, 5)
+    before = actions.copy()
+    assert_equal(steps(env, actions), steps(env, actions.clip(-1, 1)))
+    np.testing.assert_array_equal(actions, before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_actions_that_are_not_finite_are_refused_by_row(env, value):
+    env.reset(seed=0)
+    chunk = np.zeros(env.action_space.shape, np.float32)
+    chunk[1, 2, 0] = value
+    with pytest.raises(ValueError, match=r"sub-environments \[1\]: expected finite"):
+        env.step(chunk)
+
+
+def test_chunks_of_another_shape_are_refused(env):
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"shape \(3, 5, 2\), expected \(3, 4, 2\)"):
+        env.step(np.zeros((N, TA + 1, 2), np.float32))
+
+
+def test_closing_twice_is_no_error(env):
+    env.close()
+    env.close()
+
+
+def test_implementations_agree():
+    """Those over the same environment, that is: a faster simulator may round differently."""
+    envs = [
+        IMPLEMENTATIONS[name](N, act_steps=TA, cond_steps=TO, max_episode_steps=LIMIT)
+        for name in ("sync", "async")
+    ]
+    actions = chunks(envs[0], 15)
+    assert_equal(*(steps(env, actions, seed=3) for env in envs))
+    for env in envs:
+        env.close()
