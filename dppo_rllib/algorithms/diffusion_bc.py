@@ -183,7 +183,7 @@ class DiffusionBC(DiffusionAlgorithm):
 
     def training_step(self) -> None:
         """One epoch on all learners."""
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), window=1):
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
             results = self.learner_group.foreach_learner(lambda learner: learner.train_epoch())
         self.metrics.aggregate(
             [result.get() for result in results.result_or_errors], key=LEARNER_RESULTS

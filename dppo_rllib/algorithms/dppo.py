@@ -20,7 +20,7 @@ from ray.rllib.utils.metrics import (
 
 from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm
 from dppo_rllib.algorithms.dppo_config import DPPOConfig
-from dppo_rllib.algorithms.dppo_learner import DPPOLearner, TrajectoriesLostError
+from dppo_rllib.algorithms.dppo_learner import TrajectoriesLostError
 from dppo_rllib.algorithms.schedules import step_value_at
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy
 from dppo_rllib.rollouts.env_runner import Rollout, RolloutFailure
@@ -73,12 +73,16 @@ class DPPO(DiffusionAlgorithm):
     def training_step(self) -> None:
         """Samples with the present weights, updates them."""
         for _ in range(_MAX_ATTEMPTS):
-            with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER), window=1):
+            with self.metrics.log_time(
+                (TIMERS, SYNCH_WORKER_WEIGHTS_TIMER), reduce="mean", window=1
+            ):
                 weights = self._acting_weights()
-            with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER), window=1):
+            with self.metrics.log_time(
+                (TIMERS, ENV_RUNNER_SAMPLING_TIMER), reduce="mean", window=1
+            ):
                 rollouts = self._sample(weights)
             try:
-                with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), window=1):
+                with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
                     results = self._update(rollouts)
                 break
             except (TrajectoriesLostError, ray.exceptions.RayTaskError) as error:
@@ -107,12 +111,14 @@ class DPPO(DiffusionAlgorithm):
         remote = self.env_runner_group.num_remote_env_runners() > 0
         components = ["actor", "actor_ft"] if whole else ["actor_ft"]
 
-        def fetch(learner: DPPOLearner) -> Any:
-            state = learner.acting_state(components)
-            return [ray.put(state)] if remote else state
-
-        weights = self.learner_group.foreach_learner(fetch, remote_actor_ids=[0]).result_or_errors
-        result = weights[0].get()
+        # Lambdas: what is sent to an actor must not be wrapped by a runtime type checker.
+        results = self.learner_group.foreach_learner(
+            (lambda learner: [ray.put(learner.acting_state(components))])
+            if remote
+            else (lambda learner: learner.acting_state(components)),
+            remote_actor_ids=[0],
+        )
+        result = results.result_or_errors[0].get()
         if whole and remote and self.env_runner is not None:
             self.env_runner.set_state(ray.get(result[0]))
         self._sync_base = False

@@ -1,7 +1,8 @@
 """Noise schedules, and the coefficients of every sampler step in one table.
 
-DDPM and DDIM are the same affine Gaussian transition with different coefficients. `StepTable` holds these coefficients in sampling order: row 0 is the noisiest
-step, row S-1 the one that yields the clean action chunk.
+DDPM and DDIM are the same affine Gaussian transition with different coefficients. `StepTable`
+holds these coefficients in sampling order: row 0 is the noisiest step, row S-1 the one that yields
+the clean action chunk.
 """
 
 from __future__ import annotations

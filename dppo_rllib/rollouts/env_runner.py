@@ -288,7 +288,10 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
     def _collect(self, steps: int) -> Trajectories:
         env = self.env
         assert env is not None
-        with self.metrics.log_time(SAMPLE_TIMER, window=1), torch_threads(self._threads):
+        with (
+            self.metrics.log_time(SAMPLE_TIMER, reduce="mean", window=1),
+            torch_threads(self._threads),
+        ):
             obs = self._reset() if self._needs_reset else self._obs
             columns: dict[str, list[Any]] = {k: [] for k in _STEP_COLUMNS}
             histories: list[Observations] = []
@@ -344,7 +347,10 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
                 chunk = self._forward(obs, explore)[Columns.ACTIONS]
                 return chunk[:, : self.config.act_steps].cpu().numpy()
 
-            with self.metrics.log_time(SAMPLE_TIMER, window=1), torch_threads(self._threads):
+            with (
+                self.metrics.log_time(SAMPLE_TIMER, reduce="mean", window=1),
+                torch_threads(self._threads),
+            ):
                 results = run_episodes(self.env, act, num_episodes, seed=self._seed)
             steps += results.env_steps
             self._log_evaluation(prefix, results)

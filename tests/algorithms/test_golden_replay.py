@@ -102,9 +102,7 @@ def assert_parameters(learner: DPPOLearner, golden: Any, iteration: int) -> None
 def test_four_iterations_are_followed_to_the_parameters(
     microbatch_size: int | None, golden: Any, make_learner: Any
 ) -> None:
-    learner = make_learner(
-        "e2e_start", ReplayLearner, **SETTINGS, microbatch_size=microbatch_size
-    )
+    learner = make_learner("e2e_start", ReplayLearner, **SETTINGS, microbatch_size=microbatch_size)
     # Iteration 0 is the authors' evaluation: greedy, no update, but the schedules step.
     actions = sample_chunks(learner, golden, 0)[0][:, :, -1, :2]
     np.testing.assert_allclose(actions, golden["e2e/actions"][0], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,59 @@
+"""A small task for learning tests: reach one of two targets, only one of which pays well.
+
+The demonstrations go left and right equally often. The best policy goes right; a Gaussian fitted
+to the demonstrations goes to the middle, where there is nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+EPISODE_STEPS = 4
+LEFT_REWARD, RIGHT_REWARD = 0.2, 1.0
+
+
+class TwoModes(gymnasium.Env):
+    """A point on a line, moved by the action; the reward is at -1 (poor) and at +1 (rich)."""
+
+    observation_space = gymnasium.spaces.Box(-2, 2, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self._position = 0.0
+        self._steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        self._position = float(np.clip(self._position + 0.5 * float(action[0]), -2, 2))
+        self._steps += 1
+        reward = LEFT_REWARD * np.exp(-8 * (self._position + 1) ** 2)
+        reward += RIGHT_REWARD * np.exp(-8 * (self._position - 1) ** 2)
+        truncated = self._steps >= EPISODE_STEPS
+        success = {"success": self._position > 0.7}
+        return np.array([self._position], np.float32), float(reward), False, truncated, success
+
+
+class Broken(TwoModes):
+    """Fails in every step."""
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        raise RuntimeError("the gripper fell off")
+
+
+def demonstrations(episodes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and actions `[episodes * EPISODE_STEPS, 1]` of a walk to either side."""
+    rng = np.random.default_rng(seed)
+    observations, actions = [], []
+    for _ in range(episodes):
+        side, position = rng.choice([-1.0, 1.0]), 0.0
+        for step in range(EPISODE_STEPS):
+            wanted = side if step < 2 else 0.0
+            action = float(np.clip(wanted * 0.95 + 0.05 * rng.standard_normal(), -1, 1))
+            observations.append([position])
+            actions.append([action])
+            position += 0.5 * action
+    return np.array(observations, np.float32), np.array(actions, np.float32)
