@@ -32,7 +32,7 @@ def generalized_advantages(
         lambda_: Trace decay per chunk.
     """
     deltas = reward + gamma * next_values * ~terminated - values
-    decay = gamma * lambda_ * ~(terminated | truncated)
+    decay = gamma * lambda_ * (~(terminated | truncated)).to(deltas.dtype)
     advantages = torch.empty_like(deltas)
     running = torch.zeros_like(deltas[0])
     for t in reversed(range(len(deltas))):
