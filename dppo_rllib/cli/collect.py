@@ -21,7 +21,9 @@ def collect(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes to record; by default the task's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of training and recording.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of training and recording; the shipped data were made with 1.")
+    ] = 1,
 ) -> None:
     """Make demonstrations: train a behaviour policy with PPO, record its episodes."""
     from dppo_rllib.tasks import get_task, missing_requirements

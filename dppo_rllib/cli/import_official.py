@@ -27,6 +27,15 @@ def import_official(
     ] = None,
     act_steps: Annotated[int | None, typer.Option(min=1, help="Executed actions a chunk.")] = None,
     cond_steps: Annotated[int, typer.Option(min=1, help="Observations the policy sees.")] = 1,
+    action_dim: Annotated[
+        int | None, typer.Option(min=1, help="Width of an action, without a normalization.")
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="Of the denoiser, e.g. ReLU or Mish.")
+    ] = None,
+    predict_epsilon: Annotated[
+        bool, typer.Option(help="The network predicts the noise, not the clean chunk.")
+    ] = True,
 ) -> None:
     """Turn a checkpoint of the DPPO authors' code into a policy that every command takes."""
     from dppo_rllib.checkpoints import save_policy
@@ -38,6 +47,9 @@ def import_official(
         "ddim_steps": ddim_steps,
         "ft_denoising_steps": ft_denoising_steps,
         "act_steps": act_steps,
+        "action_dim": action_dim,
+        "activation": activation,
+        "predict_epsilon": predict_epsilon,
     }
     with user_errors():
         if output.exists():
