@@ -16,7 +16,7 @@ from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.diffusion_module import SCHEDULED
 from dppo_rllib.modules.policy import PolicyConfig
-from dppo_rllib.rollouts.env_runner import NUM_SUCCESSES
+from dppo_rllib.rollouts.episode_metrics import NUM_SUCCESSES
 from dppo_rllib.rollouts.evaluation import success_interval
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,24 +18,19 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
-from dppo_rllib.algorithms.advantages import generalized_advantages
-from dppo_rllib.algorithms.iteration_data import (
-    EnvironmentLayout,
-    IterationData,
-    flatten_rows,
-    to_device,
-)
+from dppo_rllib.algorithms.iteration_data import IterationData
 from dppo_rllib.algorithms.learner_state import set_learner_state
 from dppo_rllib.algorithms.ppo_loss import (
     clip_ranges,
     denoising_discounts,
     normalized_advantages,
-    per_step_mean,
     policy_loss,
     value_loss,
 )
+from dppo_rllib.algorithms.preparation import prepare_iteration
 from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
 from dppo_rllib.algorithms.schedules import CosineWarmup, step_value_at, value_at
+from dppo_rllib.algorithms.update_statistics import MinibatchStatistics, update_figures
 from dppo_rllib.modules.diffusion_module import (
     CHAIN_NEXT,
     CHAIN_PREV,
@@ -134,6 +128,10 @@ class DPPOLearner(TorchLearner):
             data = self._prepare(trajectories)
         with self._seconds("update"), torch_threads(self._threads):
             self._set_learning_rates()
+            self._log("ft_denoising_steps", data.ft_denoising_steps)
+            self._log(
+                "min_sampling_denoising_std", self._diffusion.policy.min_sampling_denoising_std
+            )
             self._optimize(data)
         self._weights_seq_no += 1
         self.iteration += 1
@@ -141,57 +139,11 @@ class DPPOLearner(TorchLearner):
         return self.metrics.reduce()
 
     def _prepare(self, trajectories: Trajectories) -> IterationData:
-        config, steps = self.config, trajectories.num_chunk_steps
-        rows = flatten_rows(trajectories, self._device)
-        obs = {k.removeprefix("obs."): v for k, v in rows.items() if k.startswith("obs.")}
-        layout = EnvironmentLayout.of(trajectories.env_ids)
-        reward = to_device(self._scale(trajectories, layout), self._device)
-
-        values = self._values(obs).view(steps, -1)
-        next_obs = {k: to_device(v, self._device) for k, v in trajectories.next_obs.items()}
-        next_values = torch.cat([values[1:], self._values(next_obs)[None]])
-        if len(trajectories.final_index):
-            final = {k: to_device(v, self._device) for k, v in trajectories.final_obs.items()}
-            t, n = to_device(trajectories.final_index, self._device).unbind(1)
-            next_values[t, n] = self._values(final)
-        advantages = generalized_advantages(
-            reward,
-            values,
-            next_values,
-            to_device(trajectories.terminated, self._device),
-            to_device(trajectories.truncated, self._device),
-            gamma=config.gamma,
-            lambda_=config.lambda_,
+        data, figures = prepare_iteration(
+            trajectories, self._values, self._scaler, self.config, self._device
         )
-        returns = advantages + values
-        own_row = None
-        everyone = [advantages, returns, values]
-        if not np.array_equal(layout.own, np.arange(len(layout.env_ids))):
-            own_row = to_device(layout.own_rows(steps), self._device)
-            everyone = [
-                to_device(layout.gather(column.cpu().numpy()), self._device) for column in everyone
-            ]
-        self._log_returns(*everyone)
-        return IterationData(
-            obs=obs,
-            chains=rows["chains"],
-            log_probs=rows["log_probs"],
-            values=values.flatten(),
-            returns=returns.flatten(),
-            advantages=everyone[0].flatten(),
-            own_row=own_row,
-        )
-
-    def _scale(self, trajectories: Trajectories, layout: EnvironmentLayout) -> np.ndarray:
-        """Own rewards `[T, N]` float32, scaled with the statistics of all environments."""
-        reward = trajectories.reward.astype(np.float64)
-        if self.config.reward_scale_running:
-            scaled = self._scaler(
-                layout.gather(reward), layout.gather(trajectories.is_first), layout.env_ids
-            )
-            reward = scaled[:, layout.own]
-            self._log("reward_scale", 1 / np.sqrt(self._scaler.variance))
-        return (reward * self.config.reward_scale_const).astype(np.float32)
+        self._log_all(figures)
+        return data
 
     @torch.no_grad()
     def _values(self, obs: dict[str, Tensor]) -> Tensor:
@@ -206,37 +158,38 @@ class DPPOLearner(TorchLearner):
         config = self.config
         generator = torch.Generator().manual_seed(self._iteration_seed())
         size = min(config.minibatch_size, data.num_pairs)
-        statistics: list[Tensor] = []
+        means: list[Tensor] = []
         skipped = 0
+        self._norms: dict[str, list[float]] = {ACTOR: [], CRITIC: []}
         for _ in range(config.num_epochs):
             pairs = self._permutation(data.num_pairs, generator).to(self._device)
             for start in range(0, data.num_pairs - size + 1, size):
-                stats = self._accumulate(data, pairs[start : start + size], generator)
-                statistics.append(stats)
+                statistics = self._accumulate(data, pairs[start : start + size], generator)
+                means.append(statistics.means(size))
                 skipped += not self._step()
-                if config.target_kl is not None and float(stats[1]) > config.target_kl:
+                if config.target_kl is not None and statistics.mean_kl(size) > config.target_kl:
                     break
             else:
                 continue
             break
-        if skipped == len(statistics):
+        if skipped == len(means):
             raise FloatingPointError(
                 f"iteration {self.iteration}: every gradient was NaN or infinite; "
                 "lower actor_lr and critic_lr, or resume from the last checkpoint"
             )
-        self._log("num_skipped_updates", skipped)
-        self._log("num_updates", len(statistics))
-        self._log_statistics(torch.stack(statistics))
+        self._log_all({"num_updates": len(means), "num_skipped_updates": skipped})
+        self._log_all(
+            update_figures(torch.stack(means), config.vf_loss_coeff, config.bc_loss_coeff)
+        )
+        self._log_all({f"{k}_gradient_norm": np.mean(v) for k, v in self._norms.items() if v})
 
     def _permutation(self, num_pairs: int, generator: torch.Generator) -> Tensor:
         return torch.randperm(num_pairs, generator=generator)
 
-    def _accumulate(self, data: IterationData, pairs: Tensor, generator: torch.Generator) -> Tensor:
-        """Leaves the minibatch's gradients in the parameters.
-
-        Returns:
-            `[policy loss, KL, ratio, value loss, BC loss, clip fraction of each step …]`.
-        """
+    def _accumulate(
+        self, data: IterationData, pairs: Tensor, generator: torch.Generator
+    ) -> MinibatchStatistics:
+        """Leaves the gradients of a minibatch, summed over learners, in the parameters."""
         config = self.config
         row, step, mine = data.locate(pairs)
         advantages = normalized_advantages(
@@ -247,7 +200,7 @@ class DPPOLearner(TorchLearner):
         )[mine]
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
-        stats = torch.zeros(5 + 2 * data.ft_denoising_steps, device=self._device)
+        statistics = MinibatchStatistics(data.ft_denoising_steps, self._device)
         for piece in _slices(len(row), self._microbatch_size):
             batch = {
                 Columns.OBS: {k: v[row[piece]] for k, v in data.obs.items()},
@@ -257,19 +210,22 @@ class DPPOLearner(TorchLearner):
                 LOG_PROBS: data.log_probs[row[piece], step[piece]],
                 Columns.ADVANTAGES: advantages[piece],
             }
-            self._accumulate_actor(batch, len(pairs), stats, generator)
-        self._accumulate_critic(data, row, len(pairs), stats)
-        self._reduce(stats)
-        sums, counts = stats[5:].chunk(2)
-        return torch.cat([stats[:5] / len(pairs), sums / counts.clamp(min=1)])
+            self._accumulate_actor(batch, len(pairs), statistics, generator)
+        self._accumulate_critic(data, row, len(pairs), statistics)
+        self._reduce(statistics)
+        return statistics
 
     def _accumulate_actor(
-        self, batch: dict[str, Any], total: int, stats: Tensor, generator: torch.Generator
+        self,
+        batch: dict[str, Any],
+        total: int,
+        statistics: MinibatchStatistics,
+        generator: torch.Generator,
     ) -> None:
         """Adds the gradient of one microbatch's policy loss, weighted as part of `total` rows."""
         with torch.set_grad_enabled(self._trains_actor):
             fwd_out = self._diffusion.forward_train(batch)
-            fwd_out[_STATISTICS] = stats
+            fwd_out[_STATISTICS] = statistics
             if self.config.bc_loss_coeff > 0:
                 fwd_out[_BC_LOSS] = self._bc_loss(batch[Columns.OBS], generator)
             loss = self.compute_loss_for_module(
@@ -290,7 +246,7 @@ class DPPOLearner(TorchLearner):
             fwd_out: Log-probabilities under the present weights, the statistics to add to, and
                 the BC term if it is used.
         """
-        step, stats = batch[FT_INDEX], fwd_out[_STATISTICS]
+        step, statistics = batch[FT_INDEX], fwd_out[_STATISTICS]
         terms = policy_loss(
             fwd_out[LOG_PROBS],
             batch[LOG_PROBS],
@@ -298,14 +254,12 @@ class DPPOLearner(TorchLearner):
             self._clip_ranges[step],
         )
         loss = terms.loss.sum()
-        stats[0] += loss.detach()
-        stats[1] += terms.approx_kl.sum()
-        stats[2] += terms.ratio.sum()
-        stats[5:] += torch.cat(per_step_mean(terms.clipped, step, len(self._clip_ranges)))
+        statistics.add(policy_loss=loss, mean_kl_loss=terms.approx_kl, ratio=terms.ratio)
+        statistics.add_clipped(terms.clipped, step)
         if _BC_LOSS in fwd_out:
             bc_loss = fwd_out[_BC_LOSS].sum()
             loss = loss + config.bc_loss_coeff * bc_loss
-            stats[4] += bc_loss.detach()
+            statistics.add(bc_loss=bc_loss)
         return loss
 
     def _bc_loss(self, obs: dict[str, Tensor], generator: torch.Generator) -> Tensor:
@@ -323,7 +277,7 @@ class DPPOLearner(TorchLearner):
         return -log_probs.view(rows, steps).mean(dim=1)
 
     def _accumulate_critic(
-        self, data: IterationData, row: Tensor, total: int, stats: Tensor
+        self, data: IterationData, row: Tensor, total: int, statistics: MinibatchStatistics
     ) -> None:
         """Adds the value loss; an observation that several pairs share is passed once, weighted."""
         counts = torch.bincount(row, minlength=len(data.returns))
@@ -338,9 +292,9 @@ class DPPOLearner(TorchLearner):
             )
             loss = (errors * counts[rows]).sum()
             (self.config.vf_loss_coeff * loss / total).backward()
-            stats[3] += loss.detach()
+            statistics.add(vf_loss=loss)
 
-    def _reduce(self, stats: Tensor) -> None:
+    def _reduce(self, statistics: MinibatchStatistics) -> None:
         """Sums gradients and statistics over the learners."""
         if collectives.world_size() == 1:
             return
@@ -350,7 +304,7 @@ class DPPOLearner(TorchLearner):
                 # A learner may own no row of a small minibatch.
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
                 gradients.append(p.grad)
-        collectives.all_reduce_sum([*gradients, stats])
+        collectives.all_reduce_sum([*gradients, statistics.sums])
 
     def _step(self) -> bool:
         """Applies the accumulated gradients, unless one is not finite."""
@@ -473,33 +427,9 @@ class DPPOLearner(TorchLearner):
     def _log(self, key: str, value: Any) -> None:
         self.metrics.log_value((DEFAULT_MODULE_ID, key), float(value), window=1)
 
-    def _log_returns(self, advantages: Tensor, returns: Tensor, values: Tensor) -> None:
-        self._log("advantage_mean", advantages.mean())
-        self._log("advantage_std", advantages.std())
-        self._log("value_mean", values.mean())
-        self._log("return_mean", returns.mean())
-        unexplained = (returns - values).var() / (returns.var() + 1e-8)
-        self._log("vf_explained_var", 1 - unexplained)
-        self._norms: dict[str, list[float]] = defaultdict(list)
-
-    def _log_statistics(self, statistics: Tensor) -> None:
-        mean = statistics.mean(dim=0)
-        names = ("policy_loss", "mean_kl_loss", "ratio", "vf_loss", "bc_loss")
-        for name, value in zip(names, mean.tolist(), strict=False):
-            if name != "bc_loss" or self.config.bc_loss_coeff > 0:
-                self._log(name, value)
-        self._log("max_kl", statistics[:, 1].max())
-        by_step = mean[5:]
-        self._log("clip_fraction", by_step.mean())
-        for k, fraction in enumerate(by_step.tolist()):
-            self._log(f"clip_fraction_step_{k}", fraction)
-        config = self.config
-        total = mean[0] + config.vf_loss_coeff * mean[3] + config.bc_loss_coeff * mean[4]
-        self._log("total_loss", total)
-        for name, norms in self._norms.items():
-            self._log(f"{name}_gradient_norm", np.mean(norms))
-        self._log("ft_denoising_steps", len(by_step))
-        self._log("min_sampling_denoising_std", self._diffusion.policy.min_sampling_denoising_std)
+    def _log_all(self, figures: dict[str, Any]) -> None:
+        for key, value in figures.items():
+            self._log(key, value)
 
 
 def _slices(total: int, size: int) -> list[slice]:

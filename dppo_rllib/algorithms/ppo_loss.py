@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -85,13 +85,3 @@ def value_loss(
         near = old_values + (values - old_values).clamp(-vf_clip_param, vf_clip_param)
         errors = torch.maximum(errors, (near - returns).square())
     return 0.5 * errors
-
-
-def per_step_mean(
-    values: Float[Tensor, " B"], ft_index: Int[Tensor, " B"], ft_denoising_steps: int
-) -> tuple[Float[Tensor, " K_ft"], Float[Tensor, " K_ft"]]:
-    """Sum and count of `values` for each denoising step."""
-    sums = torch.zeros(ft_denoising_steps, device=values.device)
-    counts = torch.zeros(ft_denoising_steps, device=values.device)
-    sums.index_add_(0, ft_index, values)
-    return sums, counts.index_add_(0, ft_index, torch.ones_like(values))

@@ -49,7 +49,12 @@ class RunningRewardScaler:
             total = sums[t] = reward[t] + self.gamma * total * ~is_first[t]
         self.sums |= dict(zip(env_ids.tolist(), total.tolist(), strict=True))
         self._update(sums)
-        return np.clip(reward / np.sqrt(self.variance + _EPSILON), -self.clip, self.clip)
+        return np.clip(reward * self.scale, -self.clip, self.clip)
+
+    @property
+    def scale(self) -> float:
+        """The present factor on rewards."""
+        return float(1 / np.sqrt(self.variance + _EPSILON))
 
     def _update(self, batch: Float[np.ndarray, "T N"]) -> None:
         total = self.count + batch.size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.utils import make_callback
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_AGENT_ID, DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_context import EnvContext
@@ -23,18 +22,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.framework import get_device
 from ray.rllib.utils.metrics import (
-    EPISODE_LEN_MAX,
-    EPISODE_LEN_MEAN,
-    EPISODE_LEN_MIN,
-    EPISODE_RETURN_MAX,
-    EPISODE_RETURN_MEAN,
-    EPISODE_RETURN_MIN,
-    NUM_AGENT_STEPS_SAMPLED,
-    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
-    NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    NUM_EPISODES,
-    NUM_EPISODES_LIFETIME,
     SAMPLE_TIMER,
     WEIGHTS_SEQ_NO,
 )
@@ -43,12 +31,9 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from dppo_rllib.environments import ChunkedVectorEnv, Normalization, make_chunked_env
 from dppo_rllib.modules.diffusion_module import CHAINS, LOG_PROBS, NOISE
 from dppo_rllib.modules.threads import torch_threads
-from dppo_rllib.rollouts.evaluation import EpisodeResults, Observations, run_episodes
+from dppo_rllib.rollouts.episode_metrics import EpisodeMetrics
+from dppo_rllib.rollouts.evaluation import Observations, run_episodes
 from dppo_rllib.rollouts.trajectories import Trajectories
-
-NUM_INVALID_EPISODES = "num_invalid_episodes"
-SUCCESS_RATE = "success_rate"
-NUM_SUCCESSES = "num_successes"
 
 
 @dataclass(frozen=True)
@@ -125,6 +110,9 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         self._weights_seq_no = 0
         self.env: ChunkedVectorEnv | None = None
         self.num_envs = self.config.num_envs_per_env_runner
+        smoothing = self.config.metrics_num_episodes_for_smoothing
+        window = max(1, -(-smoothing // (self.config.num_env_runners or 1)))
+        self._episodes = EpisodeMetrics(self.metrics, self.num_envs, window)
         if (
             self.worker_index is None
             or self.worker_index > 0
@@ -271,9 +259,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         obs, _ = self.env.reset(seed=getattr(self, "_reset_seed", self._seed))
         self._obs = obs
         self._is_first = np.ones(self.num_envs, bool)
-        self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, int)
-        self._successes = np.zeros(self.num_envs, bool)
-        self._started = np.full(self.num_envs, time.perf_counter())
+        self._episodes.restart()
         self._needs_reset = False
         return obs
 
@@ -310,7 +296,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
                     last = {k: v[rows] for k, v in infos["final_obs"].items()}
                     finals.append((t, rows, last))
                 self._is_first = terminated | truncated
-                self._count_episodes(reward, infos, self._is_first)
+                self._episodes.step(reward, self._is_first, infos)
             self._obs = obs
         stacked = {name: np.stack(values) for name, values in columns.items()}
         trajectories = Trajectories(
@@ -327,8 +313,8 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             weights_seq_no=self._weights_seq_no,
             **stacked,
         )
-        self._count_steps(int(trajectories.env_steps.sum()), int(self._episodes))
-        self._episodes = 0
+        ended = trajectories.terminated | trajectories.truncated
+        self._log_sample(int(trajectories.env_steps.sum()), int(ended.sum()))
         self._call_back(
             "on_sample_end",
             env_runner=self,
@@ -353,80 +339,16 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             ):
                 results = run_episodes(self.env, act, num_episodes, seed=self._seed)
             steps += results.env_steps
-            self._log_evaluation(prefix, results)
-            if explore == self.config.explore:
-                for length, ret in zip(results.lengths, results.returns, strict=True):
-                    self._log_episode(int(length), float(ret), float("nan"))
+            self._episodes.log_evaluation(
+                prefix, results, as_training=explore == self.config.explore
+            )
         self._needs_reset = True
-        self._count_steps(steps, num_episodes)
+        self._log_sample(steps, num_episodes)
         return steps
 
-    # --- Metrics -------------------------------------------------------------------------------
-
-    _episodes = 0
-
-    def _count_episodes(self, reward: np.ndarray, infos: dict, done: np.ndarray) -> None:
-        self._returns += reward
-        self._lengths += infos["env_steps"]
-        if "success" in infos:
-            self._successes |= infos["success"]
-        if invalid := int(infos["invalid"].sum()):
-            self.metrics.log_value(NUM_INVALID_EPISODES, invalid, reduce="lifetime_sum")
-        now = time.perf_counter()
-        for i in np.flatnonzero(done):
-            self._log_episode(
-                int(self._lengths[i]), float(self._returns[i]), now - self._started[i]
-            )
-            if "success" in infos:
-                window = self._window()
-                self.metrics.log_value(SUCCESS_RATE, float(self._successes[i]), window=window)
-            self._episodes += 1
-        self._returns[done], self._lengths[done], self._successes[done] = 0, 0, False
-        self._started[done] = now
-
-    def _window(self) -> int:
-        total = self.config.metrics_num_episodes_for_smoothing
-        return max(1, -(-total // (self.config.num_env_runners or 1)))
-
-    def _log_episode(self, length: int, ret: float, seconds: float) -> None:
-        log, window = self.metrics.log_value, self._window()
-        log(EPISODE_LEN_MEAN, length, window=window)
-        log(EPISODE_RETURN_MEAN, ret, window=window)
-        if seconds == seconds:
-            log("episode_duration_sec_mean", seconds, window=window)
-        log(("agent_episode_return_mean", DEFAULT_AGENT_ID), ret, window=window)
-        log(("module_episode_return_mean", DEFAULT_MODULE_ID), ret, window=window)
-        for reduce, length_key, return_key in (
-            ("min", EPISODE_LEN_MIN, EPISODE_RETURN_MIN),
-            ("max", EPISODE_LEN_MAX, EPISODE_RETURN_MAX),
-        ):
-            log(length_key, length, reduce=reduce, window=window)
-            log(return_key, ret, reduce=reduce, window=window)
-
-    def _count_steps(self, steps: int, episodes: int) -> None:
-        log = self.metrics.log_value
-        log(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
-        log((NUM_AGENT_STEPS_SAMPLED, DEFAULT_AGENT_ID), steps, reduce="sum")
-        log(NUM_EPISODES, episodes, reduce="sum")
-        log(
-            NUM_ENV_STEPS_SAMPLED_LIFETIME,
-            steps,
-            reduce="lifetime_sum",
-            with_throughput=True,
-        )
-        log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, DEFAULT_AGENT_ID), steps, reduce="lifetime_sum")
-        log(NUM_EPISODES_LIFETIME, episodes, reduce="lifetime_sum")
-        log(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
-
-    def _log_evaluation(self, prefix: str, results: EpisodeResults) -> None:
-        for ret, length in zip(results.returns, results.lengths, strict=True):
-            self.metrics.log_value((prefix, EPISODE_RETURN_MEAN), float(ret), reduce="mean")
-            self.metrics.log_value((prefix, EPISODE_LEN_MEAN), int(length), reduce="mean")
-        self.metrics.log_value((prefix, NUM_EPISODES), len(results.returns), reduce="sum")
-        self.metrics.log_value((prefix, NUM_INVALID_EPISODES), results.invalid, reduce="sum")
-        if results.successes is not None:
-            successes = int(results.successes.sum())
-            self.metrics.log_value((prefix, NUM_SUCCESSES), successes, reduce="sum")
+    def _log_sample(self, steps: int, episodes: int) -> None:
+        self._episodes.log_sample(steps, episodes)
+        self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
 
     def _call_back(self, which: str, **kwargs: Any) -> None:
         if which == "on_environment_created":

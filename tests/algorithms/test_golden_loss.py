@@ -110,7 +110,7 @@ def test_loss_and_gradients_are_those_of_the_authors(
     data = one_row_per_pair(golden, case, steps, settings.get("act_steps", 4))
     pairs = torch.arange(32) * steps + torch.from_numpy(golden[f"loss/{case}/denoising_inds"])
 
-    stats = learner._accumulate(data, pairs, torch.Generator())
+    stats = learner._accumulate(data, pairs, torch.Generator()).means(32)
 
     pg_loss, _, v_loss, clip_fraction, kl, ratio, bc_loss, _ = golden[f"loss/{case}/out"]
     policy, mean_kl, mean_ratio, value, bc = stats[:5].tolist()
