@@ -60,7 +60,7 @@ def place(config: DiffusionConfig, chosen: set[str]) -> None:
             "num_cpus_for_main_process": share["main"],
             "num_cpus_per_learner": share["learner"],
             "num_cpus_per_env_runner": share["runner"],
-            "learner_threads": os.cpu_count() or 1,
+            "learner_threads": max(1, (os.cpu_count() or 1) // max(1, config.num_learners)),
         }
     if 0 < max(1, config.num_learners) <= gpus:
         settings["num_gpus_per_learner"] = 1

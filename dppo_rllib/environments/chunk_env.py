@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 # Failures in a row, without a valid step in between, after which the exception is raised.
 _MAX_FAILURES = 3
 _LARGEST = float(np.finfo(np.float32).max)
+# Pictures a second; simulators that step faster are rendered less often.
+_MAX_RENDER_FPS = 30
 
 
 class ChunkEnv(gymnasium.Env):
@@ -48,9 +50,12 @@ class ChunkEnv(gymnasium.Env):
         low, high = np.tile(action.low, (act_steps, 1)), np.tile(action.high, (act_steps, 1))
         self.action_space = gymnasium.spaces.Box(low, high, dtype=action.low.dtype.type)
         self.render_mode = self._env.render_mode
+        fps = self._env.metadata.get("render_fps") or _MAX_RENDER_FPS
+        self._frame_interval = math.ceil(fps / _MAX_RENDER_FPS)
         # A copy: vector environments write to it, and it often belongs to a class.
-        self.metadata = dict(self._env.metadata)
+        self.metadata = {**self._env.metadata, "render_fps": fps / self._frame_interval}
         self.frames: list[np.ndarray] = []
+        self._filmed = 0
         # The history at the start of a chunk, then the observations of the chunk.
         self._tape = np.zeros((cond_steps + act_steps, *obs.shape), np.float32)
         self._ones = np.ones(obs.shape, np.float32)
@@ -115,7 +120,9 @@ class ChunkEnv(gymnasium.Env):
                 if key in info:
                     has_success, success = True, success or bool(info[key])
             if capture:
-                self.frames.append(np.asarray(env.render()))
+                if self._filmed % self._frame_interval == 0:
+                    self.frames.append(np.asarray(env.render()))
+                self._filmed += 1
             if terminated or truncated:
                 break
         history = self._tape[executed : executed + self._cond_steps].copy()

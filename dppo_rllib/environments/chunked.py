@@ -103,7 +103,10 @@ class ChunkedVectorEnv(VectorEnv):
         return obs, reward, results.terminated, results.truncated, infos
 
     def pop_frames(self) -> list[np.ndarray]:
-        """Pictures of sub-environment 0, one per environment step since the last call.
+        """Pictures of sub-environment 0 since the last call.
+
+        One per environment step, or, of a faster simulator, `metadata["render_fps"]` (at most 30)
+        for each simulated second.
 
         Raises:
             ValueError: The environments were not made with `render_mode="rgb_array"` and

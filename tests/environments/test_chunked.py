@@ -233,6 +233,18 @@ def test_there_is_a_picture_of_every_step_of_the_first_sub_environment(make_seri
     assert len(env.pop_frames()) == 3
 
 
+def test_a_fast_simulator_is_filmed_at_no_more_than_thirty_pictures_a_second(make_serial):
+    class Fast(Counter):
+        metadata = {**Counter.metadata, "render_fps": 50}
+
+    env = make_serial(Fast, render_mode="rgb_array", env_kwargs={"lengths": (5,)})
+    env.reset()
+    step(env)
+    step(env)
+    assert [frame[0, 0, 0] for frame in env.pop_frames()] == [1, 3, 5]
+    assert env.metadata["render_fps"] == 25
+
+
 def test_no_pictures_are_made_of_others(make_serial):
     env = make_serial(Counter, 2, render_mode="rgb_array")
     env.reset()
