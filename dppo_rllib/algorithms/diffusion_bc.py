@@ -7,8 +7,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
 
 from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm
@@ -162,24 +163,12 @@ class DiffusionBC(DiffusionAlgorithm):
         """`DiffusionBCConfig()`."""
         return DiffusionBCConfig()
 
-    def setup(self, config: AlgorithmConfig) -> None:
-        """Builds learners, each of which reads the demonstrations, and evaluation runners."""
-        super().setup(config)
-        if self.spaces is not None:
-            self._check_environment()
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """RLlib's restore without its last step, which takes training runners for granted.
 
-    def _check_environment(self) -> None:
-        spaces = self.spaces["__env_single__"]
-        own = (self.config.observation_space, self.config.action_space)
-        for name, given, expected in (
-            ("observation dimension", spaces[0]["state"], own[0]["state"]),
-            ("action dimension", spaces[1], own[1]),
-        ):
-            if given.shape[-1] != expected.shape[-1]:
-                raise ValueError(
-                    f"env={self.config.env}: {name} {given.shape[-1]}, but "
-                    f"dataset={self.config.dataset} has {expected.shape[-1]}"
-                )
+        Evaluation runners get their weights with each evaluation.
+        """
+        Checkpointable.restore_from_path(self, path, *args, **kwargs)
 
     def training_step(self) -> None:
         """One epoch on all learners."""

@@ -12,7 +12,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
-from dppo_rllib.algorithms.learner_state import set_learner_state
+from dppo_rllib.algorithms.learner_support import agreed_seed, cpu_threads, set_learner_state
 from dppo_rllib.algorithms.schedules import CosineWarmup
 from dppo_rllib.datasets import ActionChunks, read_demonstrations, split_episodes
 from dppo_rllib.environments import Normalization
@@ -36,12 +36,8 @@ class DiffusionBCLearner(TorchLearner):
         """Builds the networks and reads the demonstrations onto the device."""
         super().build()
         config = self.config
-        self._threads = config.learner_threads
-        if self._threads is None and config.num_learners > 0:
-            reserved = config.num_cpus_per_learner
-            self._threads = 1 if reserved == "auto" else max(1, int(reserved))
-        seed = config.seed if config.seed is not None else int(torch.seed() % 2**31)
-        self._base_seed: int = collectives.gather(seed)[0]
+        self._threads = cpu_threads(config)
+        self._base_seed = agreed_seed(config)
         self.epoch = 0
         demonstrations = read_demonstrations(config.dataset)
         normalization = Normalization.from_dict(config.normalization)
@@ -96,6 +92,7 @@ class DiffusionBCLearner(TorchLearner):
             raise FloatingPointError(
                 f"epoch {self.epoch}: training loss {loss}; lower lr={self.config.lr}"
             )
+        self._log_trainable_parameters()
         self.epoch += 1
         self._weights_seq_no += 1
         seconds = time.perf_counter() - start
@@ -164,7 +161,7 @@ class DiffusionBCLearner(TorchLearner):
     ) -> Tensor:
         """Denoising loss of the online network, summed over the rows of the batch."""
         module = self._diffusion
-        return module.policy.process.bc_loss(module.online, **batch) * len(batch["timestep"])
+        return module.policy.process.bc_loss(module.online, **batch).sum()
 
     @torch.no_grad()
     def _validation_loss(self) -> float | None:
@@ -176,17 +173,14 @@ class DiffusionBCLearner(TorchLearner):
         total = torch.zeros((), device=self._device)
         for rows in torch.arange(len(self._validation)).split(_VALIDATION_ROWS):
             batch = self._noised(self._validation, rows, generator)
-            if len(batch["timestep"]):
-                total += policy.process.bc_loss(policy.actor, **batch) * len(batch["timestep"])
+            total += policy.process.bc_loss(policy.actor, **batch).sum()
         collectives.all_reduce_sum([total])
         return float(total) / len(self._validation)
 
-    @torch.no_grad()
     def _update_average(self) -> None:
         """Moves the policy towards the online weights; before `ema_start_epoch` onto them."""
-        weight = 1.0 if self.epoch < self.config.ema_start_epoch else 1 - self.config.ema_decay
-        average, online = self._diffusion.policy.actor, self._diffusion.online
-        torch._foreach_lerp_(list(average.parameters()), list(online.parameters()), weight)
+        decay = 0.0 if self.epoch < self.config.ema_start_epoch else self.config.ema_decay
+        update_average(self._diffusion.policy.actor, self._diffusion.online, decay)
 
     def _log(self, key: str, value: float) -> None:
         self.metrics.log_value((DEFAULT_MODULE_ID, key), float(value), window=1)
@@ -206,3 +200,9 @@ class DiffusionBCLearner(TorchLearner):
         if own := state.get(_STATE):
             self.epoch = int(own["epoch"])
             self._base_seed = int(own["seed"])
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, online: nn.Module, decay: float) -> None:
+    """One step of the running average of weights: `decay * average + (1 - decay) * online`."""
+    torch._foreach_lerp_(list(average.parameters()), list(online.parameters()), 1 - decay)

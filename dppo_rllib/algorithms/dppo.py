@@ -20,10 +20,10 @@ from ray.rllib.utils.metrics import (
 
 from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm
 from dppo_rllib.algorithms.dppo_config import DPPOConfig
-from dppo_rllib.algorithms.dppo_learner import TrajectoriesLostError
+from dppo_rllib.algorithms.fetching import TrajectoriesLostError
 from dppo_rllib.algorithms.schedules import step_value_at
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy
-from dppo_rllib.rollouts.env_runner import Rollout, RolloutFailure
+from dppo_rllib.rollouts.rollout import Rollout, RolloutFailure
 
 _MAX_ATTEMPTS = 5
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
@@ -18,8 +17,9 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
+from dppo_rllib.algorithms.fetching import fetch_trajectories
 from dppo_rllib.algorithms.iteration_data import IterationData
-from dppo_rllib.algorithms.learner_state import set_learner_state
+from dppo_rllib.algorithms.learner_support import agreed_seed, cpu_threads, set_learner_state
 from dppo_rllib.algorithms.ppo_loss import (
     clip_ranges,
     denoising_discounts,
@@ -30,6 +30,7 @@ from dppo_rllib.algorithms.ppo_loss import (
 from dppo_rllib.algorithms.preparation import prepare_iteration
 from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
 from dppo_rllib.algorithms.schedules import CosineWarmup, step_value_at, value_at
+from dppo_rllib.algorithms.teacher_loss import teacher_loss
 from dppo_rllib.algorithms.update_statistics import MinibatchStatistics, update_figures
 from dppo_rllib.modules.diffusion_module import (
     CHAIN_NEXT,
@@ -47,10 +48,6 @@ _STATISTICS, _BC_LOSS = "statistics", "bc_loss"
 _VALUE_ROWS = 8192  # rows of one value pass without gradients
 
 
-class TrajectoriesLostError(RuntimeError):
-    """Trajectories vanished with the runner that held them; the iteration can be sampled anew."""
-
-
 class DPPOLearner(TorchLearner):
     """Learns from one iteration of `Trajectories` at a time.
 
@@ -64,12 +61,8 @@ class DPPOLearner(TorchLearner):
         """Builds module and optimizers, and agrees on a seed with the other learners."""
         super().build()
         config = self.config
-        self._threads = config.learner_threads
-        if self._threads is None and config.num_learners > 0:
-            reserved = config.num_cpus_per_learner
-            self._threads = 1 if reserved == "auto" else max(1, int(reserved))
-        seed = config.seed if config.seed is not None else int(torch.seed() % 2**31)
-        self._base_seed: int = collectives.gather(seed)[0]
+        self._threads = cpu_threads(config)
+        self._base_seed = agreed_seed(config)
         self._scaler = RunningRewardScaler(
             gamma=config.gamma if config.reward_scale_gamma is None else config.reward_scale_gamma,
             clip=config.reward_clip,
@@ -123,7 +116,7 @@ class DPPOLearner(TorchLearner):
         """
         self.before_gradient_based_update(timesteps=timesteps or {})
         with self._seconds("transfer"):
-            trajectories = concatenate(_resolve(training_data))
+            trajectories = concatenate(fetch_trajectories(training_data))
         with self._seconds("preparation"), torch_threads(self._threads):
             data = self._prepare(trajectories)
         with self._seconds("update"), torch_threads(self._threads):
@@ -133,6 +126,7 @@ class DPPOLearner(TorchLearner):
                 "min_sampling_denoising_std", self._diffusion.policy.min_sampling_denoising_std
             )
             self._optimize(data)
+        self._log_trainable_parameters()
         self._weights_seq_no += 1
         self.iteration += 1
         self._apply_schedules()
@@ -227,7 +221,9 @@ class DPPOLearner(TorchLearner):
             fwd_out = self._diffusion.forward_train(batch)
             fwd_out[_STATISTICS] = statistics
             if self.config.bc_loss_coeff > 0:
-                fwd_out[_BC_LOSS] = self._bc_loss(batch[Columns.OBS], generator)
+                fwd_out[_BC_LOSS] = teacher_loss(
+                    self._diffusion.policy, batch[Columns.OBS], generator
+                )
             loss = self.compute_loss_for_module(
                 module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=fwd_out
             )
@@ -261,20 +257,6 @@ class DPPOLearner(TorchLearner):
             loss = loss + config.bc_loss_coeff * bc_loss
             statistics.add(bc_loss=bc_loss)
         return loss
-
-    def _bc_loss(self, obs: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        """Negative log-probability `[B]` of the base policy's own chains (DPPO, App. C)."""
-        policy = self._diffusion.policy
-        rows, steps = len(next(iter(obs.values()))), policy.ft_denoising_steps
-        noise = policy.draw_noise(rows, generator).to(self._device)
-        chain = policy.sample(obs, noise=noise, base_only=True).x
-        log_probs = policy.log_prob(
-            {k: v.repeat_interleave(steps, dim=0) for k, v in obs.items()},
-            chain[:, :-1].flatten(0, 1),
-            chain[:, 1:].flatten(0, 1),
-            torch.arange(steps, device=self._device).repeat(rows),
-        )
-        return -log_probs.view(rows, steps).mean(dim=1)
 
     def _accumulate_critic(
         self, data: IterationData, row: Tensor, total: int, statistics: MinibatchStatistics
@@ -434,18 +416,3 @@ class DPPOLearner(TorchLearner):
 
 def _slices(total: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
-
-
-def _resolve(training_data: TrainingData | None) -> list[Trajectories]:
-    """Fetches the trajectories; all learners fail together if one cannot."""
-    assert training_data is not None
-    error: Exception | None = None
-    try:
-        training_data.solve_refs()
-    except ray.exceptions.RayError as lost:
-        error = lost
-    if any(collectives.gather(error is not None)):
-        raise TrajectoriesLostError("a runner died before its trajectories were read") from error
-    if training_data.batches is not None:
-        return list(training_data.batches)
-    return [training_data.batch]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -21,11 +23,17 @@ def list_tasks() -> None:
             task.name,
             task.env_name,
             f"{task.obs_dim}, {task.action_dim}",
-            "yes" if task.dataset is not None else "no",
-            "yes" if task.base_policy is not None else "dppo pretrain",
+            _presence(task.dataset, otherwise="none"),
+            _presence(task.base_policy, otherwise="dppo pretrain"),
             "yes" if not missing else "\n".join(missing).replace("[", r"\["),
         )
     console = Console()
     console.print(table)
     for name in task_names():
         console.print(f"[bold]{name}[/bold]: {get_task(name).description}")
+
+
+def _presence(path: Path | None, *, otherwise: str) -> str:
+    if path is None:
+        return otherwise
+    return "yes" if path.exists() else f"missing: {path}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dppo_rllib.algorithms import DPPO, DiffusionBC
+from dppo_rllib.algorithms import DPPO, DiffusionBC, DiffusionBCConfig
 from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
 from dppo_rllib.checkpoints import load_policy
 from dppo_rllib.checkpoints.find import find_policy
@@ -125,6 +125,8 @@ class Plan:
         """
         task = _ready_task(task_name)
         parsed = parse_settings(settings)
+        config = task.pretrain_config(parsed.get("dataset"))
+        _check_dataset(task, config)
         plan = cls(
             command="pretrain",
             task=task.name,
@@ -133,7 +135,7 @@ class Plan:
             start=None,
             tasks_from=[str(path) for path in loaded_files()],
             settings=parsed,
-            config=task.pretrain_config(parsed.get("dataset")),
+            config=config,
             **common,
         )
         plan._finish(learners)
@@ -218,6 +220,16 @@ def _check_policy(task: Task, path: Path) -> None:
             raise ValueError(
                 f"--from {path}: {name}={given}, but task {task.name} has {expected}"
                 + (f"; the policy was made for task {policy.task}" if policy.task else "")
+            )
+
+
+def _check_dataset(task: Task, config: DiffusionBCConfig) -> None:
+    assert config.normalization is not None
+    for name, bound in (("obs_dim", "obs_min"), ("action_dim", "action_min")):
+        given, expected = len(config.normalization[bound]), getattr(task, name)
+        if given != expected:
+            raise ValueError(
+                f"dataset={config.dataset}: {name}={given}, but task {task.name} has {expected}"
             )
 
 

@@ -198,10 +198,13 @@ class DenoisingProcess(nn.Module):
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "S_1 B Tp Da"]:
-        """All the randomness of one sampling: row 0 is the initial chunk, row 1+i step i's."""
-        return torch.randn(
-            (self.config.sampler_steps + 1, *shape), device=device, generator=generator
-        )
+        """All the randomness of one sampling: row 0 is the initial chunk, row 1+i step i's.
+
+        A generator draws on its own device: one of the host gives the same noise everywhere.
+        """
+        source = device if generator is None else generator.device
+        size = (self.config.sampler_steps + 1, *shape)
+        return torch.randn(size, device=source, generator=generator).to(device)
 
     @torch.no_grad()
     def sample(
@@ -291,12 +294,13 @@ class DenoisingProcess(nn.Module):
         chunk: Float[Tensor, "B Tp Da"],
         timestep: Int[Tensor, " B"],
         noise: Float[Tensor, "B Tp Da"],
-    ) -> Float[Tensor, ""]:
-        """Mean squared error of the prediction on a chunk noised to level `t` (DDPM, Eq. 14)."""
+    ) -> Float[Tensor, " B"]:
+        """Mean squared error of each row's prediction, noised to level `t` (DDPM, Eq. 14)."""
         alphas = self.alphas_cumprod
         time = network.embed_time(torch.arange(len(alphas), device=alphas.device))[timestep]
         output = network(self.add_noise(chunk, timestep, noise), time, network.encode(obs))
-        return nn.functional.mse_loss(output, noise if self.config.predict_epsilon else chunk)
+        target = noise if self.config.predict_epsilon else chunk
+        return nn.functional.mse_loss(output, target, reduction="none").mean(dim=(1, 2))
 
     def add_noise(
         self,

@@ -154,6 +154,12 @@ class DiffusionMLPConfig:
     use_layernorm: bool = False
     cond_mlp_dims: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("mlp_dims", "cond_mlp_dims"):
+            widths = getattr(self, name)
+            if widths is not None and (not widths or min(widths) < 1):
+                raise ValueError(f"{name}={list(widths)}: expected positive widths, at least one")
+
 
 class DiffusionMLP(nn.Module):
     """MLP denoiser on `[flattened chunk, time embedding, flattened observation history]`.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
 import traceback
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -33,47 +33,10 @@ from dppo_rllib.modules.diffusion_module import CHAINS, LOG_PROBS, NOISE
 from dppo_rllib.modules.threads import torch_threads
 from dppo_rllib.rollouts.episode_metrics import EpisodeMetrics
 from dppo_rllib.rollouts.evaluation import Observations, run_episodes
+from dppo_rllib.rollouts.rollout import Rollout, RolloutFailure, StepCount
 from dppo_rllib.rollouts.trajectories import Trajectories
 
-
-@dataclass(frozen=True)
-class StepCount:
-    """What RLlib's evaluation asks of a sample: how many steps it took."""
-
-    steps: int
-
-    def env_steps(self) -> int:
-        """Environment steps."""
-        return self.steps
-
-    def agent_steps(self) -> int:
-        """Agent steps; there is one agent."""
-        return self.steps
-
-
-@dataclass(frozen=True)
-class RolloutFailure:
-    """An environment or policy that raised, as a value: RLlib would only log the exception."""
-
-    worker_index: int
-    traceback: str
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One runner's share of an iteration.
-
-    Attributes:
-        shards: One `Trajectories` per learner, as references where the runner is remote.
-        metrics: The runner's reduced metrics.
-        env_steps: Environment steps executed.
-        weights_seq_no: Version of the weights that acted.
-    """
-
-    shards: list[Any]
-    metrics: Any
-    env_steps: int
-    weights_seq_no: int
+SLOWEST_SAMPLE = "sample_slowest"  # beside RLlib's mean: what the others wait for
 
 
 def env_creator(config: AlgorithmConfig, context: EnvContext) -> str | Callable[..., Any]:
@@ -274,10 +237,8 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
     def _collect(self, steps: int) -> Trajectories:
         env = self.env
         assert env is not None
-        with (
-            self.metrics.log_time(SAMPLE_TIMER, reduce="mean", window=1),
-            torch_threads(self._threads),
-        ):
+        start = time.perf_counter()
+        with torch_threads(self._threads):
             obs = self._reset() if self._needs_reset else self._obs
             columns: dict[str, list[Any]] = {k: [] for k in _STEP_COLUMNS}
             histories: list[Observations] = []
@@ -298,6 +259,9 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
                 self._is_first = terminated | truncated
                 self._episodes.step(reward, self._is_first, infos)
             self._obs = obs
+        seconds = time.perf_counter() - start
+        self.metrics.log_value(SAMPLE_TIMER, seconds, reduce="mean", window=1)
+        self.metrics.log_value(SLOWEST_SAMPLE, seconds, reduce="max", window=1)
         stacked = {name: np.stack(values) for name, values in columns.items()}
         trajectories = Trajectories(
             obs={k: np.stack([h[k] for h in histories]) for k in obs},

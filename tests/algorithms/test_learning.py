@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import ray
 import torch
@@ -14,7 +13,7 @@ from two_modes import EPISODE_STEPS, TwoModes, demonstrations
 
 from dppo_rllib import DiffusionBCConfig, DPPOConfig
 from dppo_rllib.algorithms.dppo_learner import DPPOLearner
-from dppo_rllib.datasets import Demonstrations, write_demonstrations
+from dppo_rllib.datasets import write_demonstrations
 
 NETWORK = {"mlp_dims": (64, 64, 64), "time_dim": 8}
 CHUNK = {"horizon_steps": EPISODE_STEPS, "act_steps": EPISODE_STEPS, "denoising_steps": 10}
@@ -44,21 +43,7 @@ def one_thread() -> Iterator[None]:
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusion policy cloned from the two-sided demonstrations."""
     root = tmp_path_factory.mktemp("two_modes")
-    episodes = 1024
-    observations, actions = demonstrations(episodes)
-    ends = np.zeros(len(actions), bool)
-    ends[EPISODE_STEPS - 1 :: EPISODE_STEPS] = True
-    dataset = Demonstrations(
-        observations=observations,
-        actions=actions,
-        rewards=np.zeros(len(actions), np.float32),
-        terminated=np.zeros(len(actions), bool),
-        truncated=ends,
-        episode_lengths=np.full(episodes, EPISODE_STEPS, np.int64),
-        fps=10.0,
-        task="two modes",
-    )
-    write_demonstrations(dataset, root / "data")
+    write_demonstrations(demonstrations(1024), root / "data")
     algo = (
         DiffusionBCConfig()
         .training(

@@ -11,6 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from dppo_rllib.datasets import Demonstrations
+
 EPISODE_STEPS = 4
 LEFT_REWARD, RIGHT_REWARD = 0.2, 1.0
 
@@ -44,8 +46,8 @@ class Broken(TwoModes):
         raise RuntimeError("the gripper fell off")
 
 
-def demonstrations(episodes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Observations and actions `[episodes * EPISODE_STEPS, 1]` of a walk to either side."""
+def demonstrations(episodes: int, seed: int = 0) -> Demonstrations:
+    """Walks to either side."""
     rng = np.random.default_rng(seed)
     observations, actions = [], []
     for _ in range(episodes):
@@ -56,4 +58,15 @@ def demonstrations(episodes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
             observations.append([position])
             actions.append([action])
             position += 0.5 * action
-    return np.array(observations, np.float32), np.array(actions, np.float32)
+    ends = np.zeros(len(actions), bool)
+    ends[EPISODE_STEPS - 1 :: EPISODE_STEPS] = True
+    return Demonstrations(
+        observations=np.array(observations, np.float32),
+        actions=np.array(actions, np.float32),
+        rewards=np.zeros(len(actions), np.float32),
+        terminated=np.zeros(len(actions), bool),
+        truncated=ends,
+        episode_lengths=np.full(episodes, EPISODE_STEPS, np.int64),
+        fps=10.0,
+        task="two modes",
+    )

@@ -56,6 +56,13 @@ def test_unknown_activation_is_refused_with_the_known_ones(residual):
         denoiser(activation="relu", residual=residual)
 
 
+@pytest.mark.parametrize("widths", [(), (16, 0)])
+@pytest.mark.parametrize("name", ["mlp_dims", "cond_mlp_dims"])
+def test_widths_are_positive_and_there_is_one(name, widths):
+    with pytest.raises(ValueError, match=f"{name}=.*expected positive widths"):
+        DiffusionMLPConfig(**{name: widths})
+
+
 @pytest.mark.parametrize("time_dim", [0, 2, 3, 7])
 def test_time_dim_is_even_and_at_least_4(time_dim):
     with pytest.raises(ValueError, match=f"time_dim={time_dim}: expected an even number"):

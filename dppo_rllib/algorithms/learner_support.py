@@ -1,0 +1,35 @@
+"""What every learner of this package needs around RLlib's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dppo_rllib.algorithms import collectives
+
+
+def cpu_threads(config: Any) -> int | None:
+    """Threads of a learner's computation; None leaves them to torch (a local learner)."""
+    if config.learner_threads is not None or config.num_learners == 0:
+        return config.learner_threads
+    reserved = config.num_cpus_per_learner
+    return 1 if reserved == "auto" else max(1, int(reserved))
+
+
+def agreed_seed(config: Any) -> int:
+    """The configured seed, or a random one that is the same on all learners."""
+    seed = config.seed if config.seed is not None else int(torch.seed() % 2**31)
+    return collectives.gather(seed)[0]
+
+
+def set_learner_state(
+    learner: Any, set_state: Callable[[dict[str, Any]], None], state: dict[str, Any]
+) -> None:
+    """RLlib's `Learner.set_state`, but older weights replace newer ones too."""
+    present: int = learner._weights_seq_no
+    learner._weights_seq_no = -1  # RLlib keeps newer weights without a word otherwise
+    set_state(state)
+    if learner._weights_seq_no < 0:
+        learner._weights_seq_no = present
