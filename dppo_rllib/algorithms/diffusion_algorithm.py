@@ -66,10 +66,18 @@ class DiffusionAlgorithm(Algorithm):
             provenance={"algorithm": type(self).__name__, "iterations": self.iteration},
         )
 
+    @classmethod
+    def from_checkpoint(cls, path: Any, filesystem: Any = None, **kwargs: Any) -> Any:
+        """RLlib's, which also takes a relative path."""
+        return super().from_checkpoint(
+            path if filesystem else _absolute(path), filesystem, **kwargs
+        )
+
     def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
         """RLlib's checkpoint with the policy beside it, in `policy/`."""
-        saved = super().save_to_path(path, **kwargs)
-        filesystem, root = kwargs.get("filesystem"), str(saved)
+        filesystem = kwargs.get("filesystem")
+        saved = super().save_to_path(path if filesystem else _absolute(path), **kwargs)
+        root = str(saved)
         if filesystem is None and "://" in root:
             filesystem, root = pyarrow.fs.FileSystem.from_uri(root)
         if filesystem is None:
@@ -79,3 +87,9 @@ class DiffusionAlgorithm(Algorithm):
             local = save_policy(self.get_policy_checkpoint(), Path(scratch) / "policy")
             pyarrow.fs.copy_files(str(local), f"{root}/policy", destination_filesystem=filesystem)
         return saved
+
+
+def _absolute(path: Any) -> Any:
+    """RLlib takes a relative path for the address of something remote."""
+    is_local = path is not None and "://" not in str(path)
+    return str(Path(path).expanduser().absolute()) if is_local else path

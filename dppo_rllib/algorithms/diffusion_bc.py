@@ -130,6 +130,7 @@ class DiffusionBCConfig(DiffusionConfig):
         if self.dataset is None or self.normalization is None:
             raise ValueError("dataset=None: expected training(dataset='<directory>')")
         self.policy_config(obs_dim=1, action_dim=1)
+        self._check_whole(("minibatch_size", "ema_update_every", "learner_threads"))
         self._check_ranges(
             ("minibatch_size", "ema_update_every", "lr_cycle_epochs", "learner_threads"), POSITIVE
         )

@@ -166,6 +166,13 @@ class DiffusionConfig(AlgorithmConfig):
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name}={value}: expected {expected}")
 
+    def _check_whole(self, names: tuple[str, ...]) -> None:
+        """Raises ValueError unless each setting is None or a whole number."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int):
+                raise ValueError(f"{name}={value!r}: expected a whole number")
+
     def _check_lr_schedule(self, prefix: str, unit: str) -> None:
         """Raises ValueError unless a learning rate's warm-up fits into its cycle."""
         warmup, cycle = f"{prefix}lr_warmup_{unit}", f"{prefix}lr_cycle_{unit}"

@@ -264,7 +264,7 @@ class DPPOConfig(DiffusionConfig):
             *("num_epochs", "minibatch_size", "clip_param", "clip_param_base", "clip_param_rate"),
             *("actor_lr_cycle_steps", "critic_lr_cycle_steps", "reward_clip", "reward_scale_const"),
             *("grad_clip", "target_kl", "vf_clip_param", "microbatch_size", "learner_threads"),
-            *("max_episode_steps",),
+            *("max_episode_steps", "rollout_fragment_length"),
         )
         natural = (
             *("actor_lr", "actor_min_lr", "critic_lr", "critic_min_lr", "vf_loss_coeff"),
@@ -273,6 +273,12 @@ class DPPOConfig(DiffusionConfig):
         )
         unit = ("gamma", "lambda_", "gamma_denoising", "reward_scale_gamma")
         quantiles = ("advantage_clip_lower_quantile", "advantage_clip_upper_quantile")
+        self._check_whole(
+            (
+                *("num_epochs", "minibatch_size", "microbatch_size", "learner_threads"),
+                *("max_episode_steps", "n_critic_warmup_itr", "rollout_fragment_length"),
+            )
+        )
         self._check_ranges(positive, POSITIVE)
         self._check_ranges(natural, 0)
         self._check_ranges((*unit, *quantiles), 0, 1)
@@ -292,11 +298,6 @@ class DPPOConfig(DiffusionConfig):
             raise ValueError(
                 f"num_learners={self.num_learners}: expected at most num_envs_per_env_runner="
                 f"{self.num_envs_per_env_runner}, so that each runner has data for each learner"
-            )
-        if not isinstance(self.rollout_fragment_length, int):
-            raise ValueError(
-                f"rollout_fragment_length={self.rollout_fragment_length!r}: expected the number of "
-                "chunk steps per environment and iteration"
             )
 
     def _validate_base_policy(self, checkpoint: PolicyCheckpoint) -> None:

@@ -63,7 +63,10 @@ def check_schedule(name: str, schedule: Schedule) -> None:
     if isinstance(schedule, (int, float)):
         return
     expected = f"{name}={schedule}: expected a number or [[0, value], [iteration, value], …]"
-    if not schedule or any(len(point) != 2 for point in schedule):
+    pairs = isinstance(schedule, Sequence) and all(
+        isinstance(point, Sequence) and len(point) == 2 for point in schedule
+    )
+    if not pairs or not schedule:
         raise ValueError(expected)
     iterations = [point[0] for point in schedule]
     if iterations[0] != 0 or iterations != sorted(set(iterations)):

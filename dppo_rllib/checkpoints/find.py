@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dppo_rllib.checkpoints.policy_checkpoint import WEIGHTS
+
 # A run's final policy, and Tune's checkpoints of it, in the directory of a trial, of an experiment
 # or of several.
 _PATTERNS = (
@@ -20,7 +22,7 @@ def find_policy(path: str | os.PathLike[str]) -> Path:
 
     Args:
         path: A policy, the checkpoint of an algorithm, or the directory of a run, of which the
-            newest policy is taken.
+            final policy is taken, or that of the newest whole checkpoint.
 
     Raises:
         FileNotFoundError: There is no policy.
@@ -36,4 +38,8 @@ def find_policy(path: str | os.PathLike[str]) -> Path:
             f"{path}: no policy in it; expected a directory with policy.json, a checkpoint of an "
             "algorithm, or a run with checkpoints"
         )
-    return max(found, key=lambda file: (file.stat().st_mtime, file)).parent
+    final = [file.parent for file in found if file.parents[1] == root]
+    # A kill may leave a checkpoint without its weights, which are copied file by file.
+    whole = [file.parent for file in found if (file.parent / WEIGHTS).is_file()]
+    # Names of checkpoints have numbers of equal length.
+    return (final or sorted(whole or [found[0].parent], key=lambda p: p.parent.name)[-1:])[-1]

@@ -21,7 +21,7 @@ from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig, build_datac
 from dppo_rllib.networks import Critic, CriticConfig
 
 FORMAT_VERSION = 1
-_JSON, _WEIGHTS = "policy.json", "policy.safetensors"
+_JSON, WEIGHTS = "policy.json", "policy.safetensors"
 _NONE = type(None)
 _FIELDS = {
     "config": (dict,),
@@ -73,8 +73,13 @@ def save_policy(checkpoint: PolicyCheckpoint, path: str | os.PathLike[str]) -> P
 
     Returns:
         The directory.
+
+    Raises:
+        FileExistsError: There is something else at `path`.
     """
     target = Path(path).absolute()
+    if target.exists() and not (target / _JSON).is_file() and any(target.iterdir()):
+        raise FileExistsError(f"{path}: holds other files; expected a new directory or a policy")
     normalization = checkpoint.normalization
     description = {
         "format_version": FORMAT_VERSION,
@@ -87,7 +92,7 @@ def save_policy(checkpoint: PolicyCheckpoint, path: str | os.PathLike[str]) -> P
     }
     weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()}
     with new_directory(target, overwrite=True) as directory:
-        save_file(weights, directory / _WEIGHTS)
+        save_file(weights, directory / WEIGHTS)
         (directory / _JSON).write_text(json.dumps(description, indent=2) + "\n")
     return target
 
@@ -121,11 +126,11 @@ def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{source}: {error}") from error
     try:
-        weights = load_file(directory / _WEIGHTS)
+        weights = load_file(directory / WEIGHTS)
     except Exception as error:  # safetensors' own error type has no public base class
-        raise ValueError(f"{directory / _WEIGHTS}: cannot be read ({error})") from error
+        raise ValueError(f"{directory / WEIGHTS}: cannot be read ({error})") from error
     checkpoint = PolicyCheckpoint(config, weights, normalization, **values)
-    check_weights(checkpoint, str(directory / _WEIGHTS))
+    check_weights(checkpoint, str(directory / WEIGHTS))
     return checkpoint
 
 

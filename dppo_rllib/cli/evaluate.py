@@ -33,7 +33,8 @@ def evaluate(
     from dppo_rllib.checkpoints.find import find_policy
     from dppo_rllib.cli.report import evaluate_with_progress, num_eval_envs, results_table
     from dppo_rllib.cli.video import record_video
-    from dppo_rllib.tasks import get_task, missing_requirements
+    from dppo_rllib.datasets.atomic import write_text
+    from dppo_rllib.tasks import get_task, missing_requirements, task_names
     from dppo_rllib.tasks.load import loaded_files
 
     console = Console()
@@ -45,6 +46,8 @@ def evaluate(
         path = find_policy(checkpoint)
         policy = load_policy(path)
         overrides: dict[str, Any] = {} if env is None else {"env": env}
+        if env is None and task is None and policy.env is None and policy.task in task_names():
+            task = policy.task
         if task is not None:
             chosen = get_task(task)
             if missing := missing_requirements(chosen):
@@ -63,7 +66,7 @@ def evaluate(
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         values = {"checkpoint": str(path), "task": policy.task, "seed": seed, **results}
-        json_file.write_text(json.dumps(values, indent=2) + "\n")
+        write_text(json_file, json.dumps(values, indent=2) + "\n")
     if video is not None:
         video.parent.mkdir(parents=True, exist_ok=True)
         with console.status(f"recording {video}"):

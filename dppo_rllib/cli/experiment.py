@@ -29,6 +29,7 @@ from dppo_rllib.cli.report import (
 )
 from dppo_rllib.cli.run import TRIAL, Outcome, new_tuner, restored_tuner, run, shut_down
 from dppo_rllib.cli.video import record_video
+from dppo_rllib.datasets.atomic import write_text
 from dppo_rllib.tasks import get_task
 
 _INTERRUPTED = 130  # as shells number an end by Ctrl-C
@@ -92,7 +93,8 @@ def _train(console: Console, plan: Plan, history: History) -> Outcome:
             with user_errors():
                 tuner = restored_tuner(plan.algorithm, plan.output)
         else:
-            place(plan.config, {key.partition(".")[0] for key in plan.settings})
+            with user_errors():
+                place(plan.config, {key.partition(".")[0] for key in plan.settings})
             tuner = new_tuner(plan.config, plan.output, plan.iterations)
         with RunDisplay(console, unit, plan.iterations, shown) as display:
             return run(tuner, history, display)
@@ -166,6 +168,7 @@ def _report(
         plot_losses(history, curve)
         table.add_section()
     table.add_row("training time", *["" for _ in columns], duration(trained))
+    console.print(table)
     summary = {
         "command": plan.command,
         "task": plan.task,
@@ -183,8 +186,7 @@ def _report(
         },
     }
     text = json.dumps(summary, indent=2, default=str)
-    (plan.output / "summary.json").write_text(text + "\n")
-    console.print(table)
+    write_text(plan.output / "summary.json", text + "\n")
     console.print(settings_table("Files", _files(plan)))
 
 

@@ -20,6 +20,8 @@ FINETUNE_COLUMNS: Mapping[str, str] = {
     "value_explained_variance": "learners/default_policy/vf_explained_var",
     "value_loss": "learners/default_policy/vf_loss",
     "actor_lr": "learners/default_policy/actor_lr",
+    "invalid_episodes": "env_runners/num_invalid_episodes",
+    "lost_rollouts": "num_lost_rollouts",
     "seconds_iteration": "time_this_iter_s",
     "seconds_total": "time_total_s",
 }

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def default_runners(num_envs: int) -> int:
     """Number of cores, lowered to a divisor of `num_envs`."""
-    cores = max(1, os.cpu_count() or 1)
+    # A container or a batch system may leave this process fewer cores than there are.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(n for n in range(1, min(cores, num_envs) + 1) if num_envs % n == 0)
 
 
@@ -45,6 +47,9 @@ def place(config: DiffusionConfig, chosen: set[str]) -> None:
     Args:
         config: The configuration; changed.
         chosen: Names of settings that the user gave, which stay.
+
+    Raises:
+        ValueError: The cluster is too small; Ray would wait for it to grow.
     """
     import ray
 
@@ -60,13 +65,33 @@ def place(config: DiffusionConfig, chosen: set[str]) -> None:
             "num_cpus_for_main_process": share["main"],
             "num_cpus_per_learner": share["learner"],
             "num_cpus_per_env_runner": share["runner"],
-            "learner_threads": max(1, (os.cpu_count() or 1) // max(1, config.num_learners)),
+            "learner_threads": max(1, int(resources.get("CPU", 1)) // max(1, config.num_learners)),
         }
     if 0 < max(1, config.num_learners) <= gpus:
         settings["num_gpus_per_learner"] = 1
     for name, value in settings.items():
         if name not in chosen:
             setattr(config, name, value)
+    _check_fits(config, resources)
+
+
+def _check_fits(config: DiffusionConfig, resources: dict[str, float]) -> None:
+    runners, learners = config.num_env_runners, config.num_learners
+    per_learner = config.num_cpus_per_learner
+    cpus = (
+        config.num_cpus_for_main_process
+        + runners * config.num_cpus_per_env_runner
+        + learners * (1 if per_learner == "auto" else per_learner)
+    )
+    gpus = runners * config.num_gpus_per_env_runner
+    gpus += max(1, learners) * config.num_gpus_per_learner
+    for kind, asked in (("CPU", cpus), ("GPU", gpus)):
+        if asked > resources.get(kind, 0) + 1e-6:
+            raise ValueError(
+                f"--runners {runners} --learners {learners}: need {asked:g} {kind}s, but Ray has "
+                f"{resources.get(kind, 0):g}; expected fewer of them, or smaller shares with --set "
+                f"num_{kind.lower()}s_per_env_runner and num_{kind.lower()}s_per_learner"
+            )
 
 
 def _fitting_share(config: DiffusionConfig, cpus: float) -> dict[str, float]:

@@ -16,6 +16,8 @@ from dppo_rllib.checkpoints import load_policy
 from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.cli.placement import default_runners
 from dppo_rllib.cli.settings import apply_settings, parse_settings, validate
+from dppo_rllib.datasets import read_demonstrations
+from dppo_rllib.datasets.atomic import write_text
 from dppo_rllib.tasks import Task, get_task, missing_requirements, task_names
 from dppo_rllib.tasks.load import load_tasks, loaded_files
 
@@ -28,6 +30,8 @@ _OPTIONS = {
     "seed": "--seed",
     "base_policy": "--from",
 }
+# Evaluation and videos use the task's environment, so training must, too.
+_OF_THE_TASK = ("env", "env_config", "max_episode_steps")
 
 
 @dataclass
@@ -146,6 +150,11 @@ class Plan:
         for key in self.settings:
             if option := _OPTIONS.get(key):
                 raise ValueError(f"--set {key}: use {option}")
+            if key.partition(".")[0] in _OF_THE_TASK:
+                raise ValueError(
+                    f"--set {key}: a setting of the task; register a task of your "
+                    "own with --tasks-from"
+                )
         self.config.learners(num_learners=learners)
         self.config.debugging(seed=self.seed, log_level="ERROR")
         apply_settings(self.config, self.settings)
@@ -164,9 +173,7 @@ class Plan:
         }
         text = json.dumps(values, indent=2, default=str) + "\n"
         self.output.mkdir(parents=True, exist_ok=True)
-        scratch = self.output / f".{_RUN_FILE}"
-        scratch.write_text(text)
-        os.replace(scratch, self.output / _RUN_FILE)
+        write_text(self.output / _RUN_FILE, text)
 
 
 def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video: bool) -> Plan:
@@ -191,7 +198,10 @@ def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video
                 f"--resume {run}: takes everything from that run, but {name}={value} is given "
                 f"too; for a new run that goes on from this one's policy use --from {run}"
             )
-    values = json.loads(source.read_text())
+    try:
+        values = json.loads(source.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source}: damaged ({error}); start a new run") from error
     if values["command"] != command:
         raise ValueError(f"--resume {run}: was made by `dppo {values['command']}`")
     for path in values["tasks_from"]:
@@ -224,19 +234,21 @@ def _check_policy(task: Task, path: Path) -> None:
 
 
 def _check_dataset(task: Task, config: DiffusionBCConfig) -> None:
-    assert config.normalization is not None
+    assert config.normalization is not None and config.dataset is not None
     for name, bound in (("obs_dim", "obs_min"), ("action_dim", "action_min")):
         given, expected = len(config.normalization[bound]), getattr(task, name)
         if given != expected:
             raise ValueError(
                 f"dataset={config.dataset}: {name}={given}, but task {task.name} has {expected}"
             )
+    read_demonstrations(config.dataset).validate()
 
 
 def _new_output(output: Path | None, task: Task, command: str) -> Path:
     if output is None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        output = Path("results") / f"{task.name}-{command}-{stamp}"
+        # The process tells runs apart that start in the same second.
+        output = Path("results") / f"{task.name}-{command}-{stamp}-{os.getpid()}"
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(
             f"--output {output}: exists already; expected a new directory (to go on with an "

@@ -20,7 +20,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from dppo_rllib.cli.history import History
 from dppo_rllib.cli.progress import RunDisplay
 
-CHECKPOINT_FREQUENCY = 5
+CHECKPOINT_FREQUENCY = 1  # a pre-empted node loses at most the iteration under way
 NUM_CHECKPOINTS = 2
 TRIAL = "trial"
 
@@ -60,7 +60,7 @@ class Watcher:
             self.stop_now()
 
     def on_interrupt(self, *args: Any) -> None:
-        """Ctrl-C: first orderly, then at once."""
+        """Ctrl-C or SIGTERM: first orderly, then at once."""
         del args
         if self.stopping:
             self.stop_now()
@@ -187,17 +187,22 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def _interrupts(watcher: Watcher) -> Iterator[None]:
-    """Takes Ctrl-C over from Tune, whose way loses what follows the last periodic checkpoint."""
+    """Takes Ctrl-C and SIGTERM over from Tune, whose way loses the iteration under way."""
     if not hasattr(signal, "SIGUSR1"):  # Windows: Tune's way is all there is
         yield
         return
     user_handler = signal.getsignal(signal.SIGUSR1)
-    handler = signal.signal(signal.SIGINT, watcher.on_interrupt)
+    handlers = {
+        # Schedulers announce a pre-emption with SIGTERM.
+        number: signal.signal(number, watcher.on_interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         with _environment("TUNE_DISABLE_SIGINT_HANDLER", "1"):
             yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.signal(signal.SIGUSR1, user_handler)
 
 

@@ -1,4 +1,4 @@
-"""Write a directory as one: it appears whole, or not at all."""
+"""Write a directory or a file as one: it appears whole, or not at all."""
 
 from __future__ import annotations
 
@@ -47,6 +47,21 @@ def new_directory(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _flush(target.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file; an earlier one stays until the new one is complete."""
+    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(text)
+        # mkstemp's files are private to the user.
+        os.chmod(scratch, 0o644)
+        _flush(Path(scratch))
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
 
 
 def _flush_tree(directory: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class Task:
     Attributes:
         name: What it is called on the command line.
         description: One line for people.
-        env: Gymnasium id, or a callable that returns an environment.
+        env: Gymnasium id, or a class of environments.
         obs_dim: `Do`, width of one observation.
         action_dim: `Da`.
         env_config: Arguments of the environment.
@@ -64,7 +64,7 @@ class Task:
 
     name: str
     description: str
-    env: str | Callable[..., gymnasium.Env]
+    env: str | type[gymnasium.Env]
     obs_dim: int
     action_dim: int
     env_config: Mapping[str, Any] = field(default_factory=dict)
@@ -82,6 +82,11 @@ class Task:
     requires: tuple[Requirement, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.env, (str, type)):
+            raise TypeError(
+                f"env={self.env!r}: expected a Gymnasium id or a class; wrap what builds an "
+                "environment in a subclass of gymnasium.Wrapper"
+            )
         if not self.name or self.name.strip() != self.name:
             raise ValueError(f"name={self.name!r}: expected a word")
         for name in (

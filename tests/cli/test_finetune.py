@@ -66,7 +66,7 @@ def test_the_result_can_be_evaluated_and_gives_the_same_numbers(
     run: tuple[Path, str], dppo: Any, tmp_path: Path
 ) -> None:
     output, _ = run
-    options = ["--task", "reach", "--episodes", 4, "--json", tmp_path / "e.json"]
+    options = ["--episodes", 4, "--json", tmp_path / "e.json"]
     result = dppo("eval", output, *options)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "e.json").read_text())

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from dppo_rllib import DPPOConfig
+from dppo_rllib.cli.placement import _check_fits
 from dppo_rllib.cli.settings import apply_settings, parse_settings, parse_value
 
 
@@ -94,3 +95,14 @@ def test_a_history_goes_on_after_a_restart_and_drops_what_is_done_anew(tmp_path:
     assert again.column("iteration") == [1, 2]
     assert row["env_steps_per_second"] == pytest.approx(60)
     assert (row["seconds_update"], row["seconds_sampling"]) == (0.5, 1.5)
+
+
+def test_a_cluster_that_is_too_small_is_refused_with_what_it_lacks() -> None:
+    config = DPPOConfig().env_runners(num_env_runners=8, num_cpus_per_env_runner=1)
+    config.learners(num_learners=1, num_cpus_per_learner=1)
+    with pytest.raises(ValueError, match=r"--runners 8 .*need 10 CPUs, but Ray has 4"):
+        _check_fits(config, {"CPU": 4.0})
+    _check_fits(config, {"CPU": 10.0})
+    config.learners(num_gpus_per_learner=1)
+    with pytest.raises(ValueError, match=r"need 1 GPUs, but Ray has 0"):
+        _check_fits(config, {"CPU": 10.0})
