@@ -1,6 +1,7 @@
 """The command `dppo`.
 
-Commands import Ray and torch when they run, not before: `--help` must be quick.
+Commands import Ray and torch when they run, not before: `--help` costs no more than
+`import dppo_rllib`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-if TYPE_CHECKING:  # RLlib takes seconds to import: listing tasks must not wait for it
+if TYPE_CHECKING:  # tasks are data: listing them needs no RLlib
     from dppo_rllib.algorithms import DiffusionBCConfig, DPPOConfig
 
 
