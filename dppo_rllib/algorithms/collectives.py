@@ -36,3 +36,10 @@ def all_reduce_sum(tensors: list[Tensor]) -> None:
     dist.all_reduce(flat)
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
+
+
+def broadcast(tensors: list[Tensor]) -> None:
+    """Overwrites each tensor with the first learner's."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)

@@ -10,13 +10,18 @@ import pyarrow.fs
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MEAN,
+    NUM_EPISODES,
+)
 
 from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.diffusion_module import SCHEDULED
 from dppo_rllib.modules.policy import PolicyConfig
-from dppo_rllib.rollouts.episode_metrics import NUM_SUCCESSES
+from dppo_rllib.rollouts.episode_metrics import LENGTH_SUM, NUM_SUCCESSES, RETURN_SUM
 from dppo_rllib.rollouts.evaluation import success_interval
 
 
@@ -29,8 +34,14 @@ class DiffusionAlgorithm(Algorithm):
         runner_results = results.get(ENV_RUNNER_RESULTS, {})
         for mode in ("deterministic", "stochastic"):
             found = runner_results.get(mode, {})
+            if RETURN_SUM in found:
+                for mean, total in (
+                    (EPISODE_RETURN_MEAN, RETURN_SUM),
+                    (EPISODE_LEN_MEAN, LENGTH_SUM),
+                ):
+                    found[mean] = found[total] / found[NUM_EPISODES]
             if NUM_SUCCESSES in found:
-                successes, episodes = int(found[NUM_SUCCESSES]), int(found["num_episodes"])
+                successes, episodes = int(found[NUM_SUCCESSES]), int(found[NUM_EPISODES])
                 low, high = success_interval(successes, episodes)
                 found["success_rate"] = successes / episodes
                 found["success_rate_low"], found["success_rate_high"] = low, high
@@ -87,6 +98,20 @@ class DiffusionAlgorithm(Algorithm):
             local = save_policy(self.get_policy_checkpoint(), Path(scratch) / "policy")
             pyarrow.fs.copy_files(str(local), f"{root}/policy", destination_filesystem=filesystem)
         return saved
+
+
+def checked(results: Any) -> list[Any]:
+    """What learners answered.
+
+    Raises:
+        Exception: What the first of them raised that raised; RLlib hands it over as a value.
+    """
+    if not results.result_or_errors:
+        raise RuntimeError("no learner is alive; see their logs")
+    for result in results.result_or_errors:
+        if not result.ok:
+            raise result.get()
+    return [result.get() for result in results.result_or_errors]
 
 
 def _absolute(path: Any) -> Any:

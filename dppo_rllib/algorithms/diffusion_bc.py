@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
 
-from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm
+from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm, checked
 from dppo_rllib.algorithms.diffusion_bc_learner import DiffusionBCLearner
 from dppo_rllib.algorithms.diffusion_config import POSITIVE, DiffusionConfig
 from dppo_rllib.datasets import read_statistics
@@ -175,6 +175,4 @@ class DiffusionBC(DiffusionAlgorithm):
         """One epoch on all learners."""
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
             results = self.learner_group.foreach_learner(lambda learner: learner.train_epoch())
-        self.metrics.aggregate(
-            [result.get() for result in results.result_or_errors], key=LEARNER_RESULTS
-        )
+        self.metrics.aggregate(checked(results), key=LEARNER_RESULTS)

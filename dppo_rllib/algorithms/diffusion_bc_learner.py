@@ -12,7 +12,12 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
-from dppo_rllib.algorithms.learner_support import agreed_seed, cpu_threads, set_learner_state
+from dppo_rllib.algorithms.learner_support import (
+    agreed_seed,
+    cpu_threads,
+    same_weights,
+    set_learner_state,
+)
 from dppo_rllib.algorithms.schedules import CosineWarmup
 from dppo_rllib.datasets import ActionChunks, read_demonstrations, split_episodes
 from dppo_rllib.environments import Normalization
@@ -35,10 +40,14 @@ class DiffusionBCLearner(TorchLearner):
     def build(self) -> None:
         """Builds the networks and reads the demonstrations onto the device."""
         super().build()
-        config = self.config
-        self._threads = cpu_threads(config)
-        self._base_seed = agreed_seed(config)
+        same_weights(self)
+        self._threads = cpu_threads(self.config)
+        self._base_seed = agreed_seed(self.config)
         self.epoch = 0
+        self._read_samples()
+
+    def _read_samples(self) -> None:
+        config = self.config
         demonstrations = read_demonstrations(config.dataset)
         normalization = Normalization.from_dict(config.normalization)
         train, validation = split_episodes(
@@ -199,7 +208,9 @@ class DiffusionBCLearner(TorchLearner):
         set_learner_state(self, super().set_state, state)
         if own := state.get(_STATE):
             self.epoch = int(own["epoch"])
-            self._base_seed = int(own["seed"])
+            if self._base_seed != int(own["seed"]):
+                self._base_seed = int(own["seed"])
+                self._read_samples()  # what was held out stays so
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 
-from dppo_rllib.algorithms.schedules import Schedule, value_at
+from dppo_rllib.algorithms.schedules import Schedule, check_schedule, value_at
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.policy import PolicyConfig
 from dppo_rllib.networks import DiffusionMLPConfig
@@ -157,6 +157,19 @@ class DiffusionConfig(AlgorithmConfig):
         fields["min_logprob_denoising_std"] = self.min_logprob_denoising_std
         fields["denoising"] = {name: getattr(self, name) for name in DENOISING_FIELDS}
         return fields | {"network": dict(self.network)}
+
+    def validate(self) -> None:
+        """Checks what both algorithms have.
+
+        Raises:
+            ValueError: Names field, value and what was expected.
+        """
+        super().validate()
+        schedule = self.min_sampling_denoising_std
+        check_schedule("min_sampling_denoising_std", schedule)
+        values = [schedule] if isinstance(schedule, (int, float)) else [v for _, v in schedule]
+        if min(values) <= 0:
+            raise ValueError(f"min_sampling_denoising_std={schedule}: expected positive numbers")
 
     def _check_ranges(self, names: tuple[str, ...], low: float, high: float = float("inf")) -> None:
         """Raises ValueError unless each setting is None or within its bounds."""

@@ -18,9 +18,8 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
-from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm
+from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm, checked
 from dppo_rllib.algorithms.dppo_config import DPPOConfig
-from dppo_rllib.algorithms.fetching import TrajectoriesLostError
 from dppo_rllib.algorithms.schedules import step_value_at
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy
 from dppo_rllib.rollouts.rollout import Rollout, RolloutFailure
@@ -81,21 +80,18 @@ class DPPO(DiffusionAlgorithm):
                 (TIMERS, ENV_RUNNER_SAMPLING_TIMER), reduce="mean", window=1
             ):
                 rollouts = self._sample(weights)
-            try:
-                with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
-                    results = self._update(rollouts)
+            self.metrics.aggregate([r.metrics for r in rollouts], key=ENV_RUNNER_RESULTS)
+            with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
+                results = self._update(rollouts)
+            if all(result is not None for result in results):
                 break
-            except (TrajectoriesLostError, ray.exceptions.RayTaskError) as error:
-                if not _is_lost(error):
-                    raise
-                self.metrics.log_value("num_lost_iterations", 1, reduce="lifetime_sum")
+            self.metrics.log_value("num_lost_iterations", 1, reduce="lifetime_sum")
         else:
             raise RuntimeError(
                 f"trajectories were lost {_MAX_ATTEMPTS} times in a row; see the logs of the "
                 "environment runners"
             )
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        self.metrics.aggregate([r.metrics for r in rollouts], key=ENV_RUNNER_RESULTS)
 
     def _acting_weights(self) -> Any:
         """The learners' weights, by reference where runners are remote.
@@ -118,7 +114,7 @@ class DPPO(DiffusionAlgorithm):
             else (lambda learner: learner.acting_state(components)),
             remote_actor_ids=[0],
         )
-        result = results.result_or_errors[0].get()
+        result = checked(results)[0]
         if whole and remote and self.env_runner is not None:
             self.env_runner.set_state(ray.get(result[0]))
         self._sync_base = False
@@ -155,13 +151,20 @@ class DPPO(DiffusionAlgorithm):
         data = [rollout.shards[i] for i in shards for rollout in rollouts]
         if isinstance(data[0], ray.ObjectRef):
             training_data = TrainingData(batch_refs=data)
-        elif len(self.learner_group) > 1:
+        elif self.config.num_learners > 0:
             training_data = TrainingData(batches=data)
         else:
             training_data = TrainingData(batch=data[0])
-        return self.learner_group.update(training_data=training_data)
+        return self.learner_group.update(
+            training_data=training_data, defer_solve_refs_to_learner=True
+        )
 
     # --- Checkpoints ---------------------------------------------------------------------------
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """RLlib's, without the path of the base policy: a checkpoint holds all its weights."""
+        (config,), kwargs = super().get_ctor_args_and_kwargs()
+        return ({**config, "base_policy": None},), kwargs
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """RLlib's restore; runners get all weights with the next request."""
@@ -172,8 +175,3 @@ class DPPO(DiffusionAlgorithm):
         """RLlib's state; runners get all weights with the next request."""
         super().set_state(state)
         self._sync_base = True
-
-
-def _is_lost(error: Exception) -> bool:
-    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    return isinstance(cause, TrajectoriesLostError)

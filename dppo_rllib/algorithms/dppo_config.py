@@ -204,9 +204,10 @@ class DPPOConfig(DiffusionConfig):
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> DPPOConfig:
         """As `DiffusionConfig`; what `base_policy` brings along yields to the other keys."""
-        if "base_policy" in config_dict:
-            self._inherit(config_dict["base_policy"])
-        return super().update_from_dict(config_dict)
+        if config_dict.get("base_policy") is None:
+            return super().update_from_dict(config_dict)
+        self._inherit(config_dict["base_policy"])
+        return super().update_from_dict({**config_dict, "base_policy": self.base_policy})
 
     def _policy_fields(self) -> dict[str, Any]:
         steps = step_value_at(self.ft_denoising_steps, 0)
@@ -229,7 +230,6 @@ class DPPOConfig(DiffusionConfig):
         """
         super().validate()
         check_schedule("ft_denoising_steps", self.ft_denoising_steps)
-        check_schedule("min_sampling_denoising_std", self.min_sampling_denoising_std)
         self._validate_fine_tuned_steps()
         self.policy_config(obs_dim=1, action_dim=1)
         build_dataclass(CriticConfig, dict(self.critic))
@@ -241,6 +241,11 @@ class DPPOConfig(DiffusionConfig):
                 "_train_batch_size_per_learner": "rollout_fragment_length",
                 "shuffle_batch_per_epoch": "nothing: pairs are always shuffled",
                 "torch_compile_learner": "nothing: it brings nothing here (docs/architecture.md)",
+                "grad_clip_by": "nothing: gradients are clipped by the norm of the actor's",
+                "clip_rewards": "reward_clip, which bounds scaled rewards",
+                "min_time_s_per_iteration": "nothing: an iteration is one training step",
+                "min_train_timesteps_per_iteration": "rollout_fragment_length",
+                "min_sample_timesteps_per_iteration": "rollout_fragment_length",
             }
         )
         if self.base_policy is not None:

@@ -19,7 +19,12 @@ from torch import Tensor, nn
 from dppo_rllib.algorithms import collectives
 from dppo_rllib.algorithms.fetching import fetch_trajectories
 from dppo_rllib.algorithms.iteration_data import IterationData
-from dppo_rllib.algorithms.learner_support import agreed_seed, cpu_threads, set_learner_state
+from dppo_rllib.algorithms.learner_support import (
+    agreed_seed,
+    cpu_threads,
+    same_weights,
+    set_learner_state,
+)
 from dppo_rllib.algorithms.ppo_loss import (
     clip_ranges,
     denoising_discounts,
@@ -60,6 +65,7 @@ class DPPOLearner(TorchLearner):
     def build(self) -> None:
         """Builds module and optimizers, and agrees on a seed with the other learners."""
         super().build()
+        same_weights(self)
         config = self.config
         self._threads = cpu_threads(config)
         self._base_seed = agreed_seed(config)
@@ -109,14 +115,16 @@ class DPPOLearner(TorchLearner):
             kwargs: RLlib's per-call options, not needed here.
 
         Returns:
-            The learner's reduced metrics.
-
-        Raises:
-            TrajectoriesLostError: A reference cannot be resolved, on this or another learner.
+            The learner's reduced metrics, or None if trajectories vanished with the runner that
+            held them: nothing is learned then, and the iteration can be sampled anew. (A value,
+            because RLlib takes a learner that raises for dead.)
         """
         self.before_gradient_based_update(timesteps=timesteps or {})
         with self._seconds("transfer"):
-            trajectories = concatenate(fetch_trajectories(training_data))
+            fetched = fetch_trajectories(training_data)
+        if fetched is None:
+            return None
+        trajectories = concatenate(fetched)
         with self._seconds("preparation"), torch_threads(self._threads):
             data = self._prepare(trajectories)
         with self._seconds("update"), torch_threads(self._threads):
@@ -159,14 +167,16 @@ class DPPOLearner(TorchLearner):
             pairs = self._permutation(data.num_pairs, generator).to(self._device)
             for start in range(0, data.num_pairs - size + 1, size):
                 statistics = self._accumulate(data, pairs[start : start + size], generator)
-                means.append(statistics.means(size))
-                skipped += not self._step()
+                if self._step():
+                    means.append(statistics.means(size))
+                else:
+                    skipped += 1
                 if config.target_kl is not None and statistics.mean_kl(size) > config.target_kl:
                     break
             else:
                 continue
             break
-        if skipped == len(means):
+        if not means:
             raise FloatingPointError(
                 f"iteration {self.iteration}: every gradient was NaN or infinite; "
                 "lower actor_lr and critic_lr, or resume from the last checkpoint"
@@ -195,6 +205,10 @@ class DPPOLearner(TorchLearner):
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
         statistics = MinibatchStatistics(data.ft_denoising_steps, self._device)
+        teacher_noise = None
+        if config.bc_loss_coeff > 0:
+            # For the rows of all learners, so that each draws the same.
+            teacher_noise = self._diffusion.policy.draw_noise(len(pairs), generator)[:, mine]
         for piece in _slices(len(row), self._microbatch_size):
             batch = {
                 Columns.OBS: {k: v[row[piece]] for k, v in data.obs.items()},
@@ -204,7 +218,8 @@ class DPPOLearner(TorchLearner):
                 LOG_PROBS: data.log_probs[row[piece], step[piece]],
                 Columns.ADVANTAGES: advantages[piece],
             }
-            self._accumulate_actor(batch, len(pairs), statistics, generator)
+            noise = None if teacher_noise is None else teacher_noise[:, piece]
+            self._accumulate_actor(batch, len(pairs), statistics, noise)
         self._accumulate_critic(data, row, len(pairs), statistics)
         self._reduce(statistics)
         return statistics
@@ -214,15 +229,15 @@ class DPPOLearner(TorchLearner):
         batch: dict[str, Any],
         total: int,
         statistics: MinibatchStatistics,
-        generator: torch.Generator,
+        teacher_noise: Tensor | None,
     ) -> None:
         """Adds the gradient of one microbatch's policy loss, weighted as part of `total` rows."""
         with torch.set_grad_enabled(self._trains_actor):
             fwd_out = self._diffusion.forward_train(batch)
             fwd_out[_STATISTICS] = statistics
-            if self.config.bc_loss_coeff > 0:
+            if teacher_noise is not None:
                 fwd_out[_BC_LOSS] = teacher_loss(
-                    self._diffusion.policy, batch[Columns.OBS], generator
+                    self._diffusion.policy, batch[Columns.OBS], teacher_noise
                 )
             loss = self.compute_loss_for_module(
                 module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=fwd_out

@@ -24,6 +24,12 @@ def agreed_seed(config: Any) -> int:
     return collectives.gather(seed)[0]
 
 
+def same_weights(learner: Any) -> None:
+    """Gives all learners the weights of the first; without a seed each has built its own."""
+    for module in learner.module.values():
+        collectives.broadcast([p.data for p in module.parameters()])
+
+
 def set_learner_state(
     learner: Any, set_state: Callable[[dict[str, Any]], None], state: dict[str, Any]
 ) -> None:
@@ -33,3 +39,7 @@ def set_learner_state(
     set_state(state)
     if learner._weights_seq_no < 0:
         learner._weights_seq_no = present
+    for optimizer in learner._optimizer_parameters:
+        for values in optimizer.state.values():
+            # RLlib moves all to the device, where reading the count would wait for it every step.
+            values["step"] = values["step"].cpu()

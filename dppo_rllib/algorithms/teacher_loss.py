@@ -10,17 +10,16 @@ from dppo_rllib.modules.policy import DiffusionPolicy
 
 
 def teacher_loss(
-    policy: DiffusionPolicy, obs: dict[str, Tensor], generator: torch.Generator
+    policy: DiffusionPolicy, obs: dict[str, Tensor], noise: Float[Tensor, "S_1 B Tp Da"]
 ) -> Float[Tensor, " B"]:
     """Negative log-probability of the base policy's own chains (DPPO, App. C).
 
     Args:
         policy: Base and fine-tuned network; the latter gets the gradient.
         obs: Observation histories `{key: [B, To, …]}`.
-        generator: Draws the noise of the chains, on the host.
+        noise: Of the base policy's sampling.
     """
     rows, steps = len(next(iter(obs.values()))), policy.ft_denoising_steps
-    noise = policy.draw_noise(rows, generator)
     chain = policy.sample(obs, noise=noise, base_only=True).x
     log_probs = policy.log_prob(
         {k: v.repeat_interleave(steps, dim=0) for k, v in obs.items()},

@@ -71,6 +71,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         )
         self._generator = torch.Generator(self._device)
         self._weights_seq_no = 0
+        self._evaluations = 0
         self.env: ChunkedVectorEnv | None = None
         self.num_envs = self.config.num_envs_per_env_runner
         smoothing = self.config.metrics_num_episodes_for_smoothing
@@ -171,7 +172,9 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         if self.env is None:
             raise ValueError(f"worker {self.worker_index} was built without an environment")
         if self.config.in_evaluation or num_episodes is not None:
-            return [StepCount(self._evaluate(num_episodes or self.num_envs))]
+            # RLlib deals episodes out, and may have none for a runner.
+            episodes = self.num_envs if num_episodes is None else num_episodes
+            return [StepCount(self._evaluate(episodes) if episodes else 0)]
         self._needs_reset |= force_reset
         steps = self.config.get_rollout_fragment_length(self.worker_index or 0)
         if num_timesteps is not None:
@@ -290,7 +293,10 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
     def _evaluate(self, num_episodes: int) -> int:
         assert self.env is not None
         steps = 0
-        self._generator.manual_seed(self._seed or 0)
+        # Apart from those of other workers, and of the last call, until there are new weights.
+        words = np.random.SeedSequence([self._seed or 0, self._evaluations]).generate_state(2)
+        self._generator.manual_seed(int(words[0]))
+        self._evaluations += 1
         for explore, prefix in ((False, "deterministic"), (True, "stochastic")):
 
             def act(obs: Observations, explore: bool = explore) -> np.ndarray:
@@ -301,7 +307,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
                 self.metrics.log_time(SAMPLE_TIMER, reduce="mean", window=1),
                 torch_threads(self._threads),
             ):
-                results = run_episodes(self.env, act, num_episodes, seed=self._seed)
+                results = run_episodes(self.env, act, num_episodes, seed=int(words[1] >> 1))
             steps += results.env_steps
             self._episodes.log_evaluation(
                 prefix, results, as_training=explore == self.config.explore
@@ -355,6 +361,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             module_state = module_state.get(DEFAULT_MODULE_ID, module_state)
             self.module.set_state(module_state)
             self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+            self._evaluations = 0
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
 

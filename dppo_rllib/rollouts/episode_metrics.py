@@ -30,6 +30,7 @@ from dppo_rllib.rollouts.evaluation import EpisodeResults
 NUM_INVALID_EPISODES = "num_invalid_episodes"
 NUM_SUCCESSES = "num_successes"
 SUCCESS_RATE = "success_rate"
+RETURN_SUM, LENGTH_SUM = "episode_return_sum", "episode_len_sum"
 
 
 class EpisodeMetrics:
@@ -96,11 +97,12 @@ class EpisodeMetrics:
             as_training: Log them also under the keys of training episodes.
         """
         log = self._logger.log_value
-        for ret, length in zip(results.returns.tolist(), results.lengths.tolist(), strict=True):
-            log((prefix, EPISODE_RETURN_MEAN), ret, reduce="mean")
-            log((prefix, EPISODE_LEN_MEAN), length, reduce="mean")
-            if as_training:
+        if as_training:
+            for length, ret in zip(results.lengths.tolist(), results.returns.tolist(), strict=True):
                 self._log_episode(length, ret)
+        # Sums: RLlib's mean over runners would not count their episodes.
+        log((prefix, RETURN_SUM), float(results.returns.sum()), reduce="sum")
+        log((prefix, LENGTH_SUM), int(results.lengths.sum()), reduce="sum")
         log((prefix, NUM_EPISODES), len(results.returns), reduce="sum")
         log((prefix, NUM_INVALID_EPISODES), results.invalid, reduce="sum")
         if results.successes is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ def assert_same(first: Any, second: Any, **tolerance: float) -> None:
         np.testing.assert_allclose(first[key], second[key], err_msg=key, **tolerance)
 
 
-@pytest.mark.parametrize(("runners", "learners"), [(0, 0), (1, 1), (2, 0), (0, 2), (2, 2)])
+@pytest.mark.parametrize(("runners", "learners"), [(0, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 2)])
 def test_every_topology_trains(runners: int, learners: int) -> None:
     algo = small_config(runners, learners).build_algo()
     before = weights(algo)
@@ -133,6 +135,21 @@ def learner_state(algo: DPPO) -> dict[str, Any]:
     scaling = state["dppo"]["reward_scaling"]
     sums = {f"sum.{k}": v for k, v in scaling.pop("sums").items()}
     return {"iteration": state["dppo"]["iteration"], **optimizers, **scaling, **sums}
+
+
+def test_a_checkpoint_needs_the_policy_no_more_that_it_started_from(tmp_path: Path) -> None:
+    first = small_config().build_algo()
+    first.save_to_path(str(tmp_path / "first"))
+    first.stop()
+    algo = small_config(base_policy=tmp_path / "first" / "policy").build_algo()
+    algo.train()
+    algo.save_to_path(str(tmp_path / "second"))
+    shutil.rmtree(tmp_path / "first")
+    again = DPPO.from_checkpoint(str(tmp_path / "second"))
+    assert_same(weights(algo), weights(again), rtol=0, atol=0)
+    again.train()
+    algo.stop()
+    again.stop()
 
 
 @pytest.mark.parametrize("runners", [0, 2])
@@ -196,6 +213,43 @@ def test_a_killed_runner_costs_no_more_than_its_share() -> None:
         result = algo.train()
     assert result["num_lost_rollouts"] >= 1
     assert result["env_runners"]["num_env_steps_sampled"] > 0
+    algo.stop()
+
+
+@pytest.mark.parametrize("learners", [0, 1])
+def test_trajectories_that_vanish_are_sampled_anew(
+    learners: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algo = small_config(1, learners).build_algo()
+    sample = algo._sample
+    holder = algo.env_runner_group.foreach_env_runner(
+        lambda runner: os.getpid(), local_env_runner=False
+    )[0]
+
+    def sample_and_lose(weights_now: Any) -> Any:
+        monkeypatch.setattr(algo, "_sample", sample)
+        rollouts = sample(weights_now)
+        os.kill(holder, signal.SIGKILL)
+        time.sleep(2)  # until Ray knows
+        return rollouts
+
+    monkeypatch.setattr(algo, "_sample", sample_and_lose)
+    result = algo.train()
+    assert result["num_lost_iterations"] == 1
+    # Both samples were taken, the second was learned from.
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 2 * 4 * 6 * 2
+    assert np.isfinite(result["learners"][DEFAULT_MODULE_ID]["total_loss"])
+    algo.stop()
+
+
+def test_learners_without_a_seed_have_the_same_weights() -> None:
+    algo = small_config(0, 2).debugging(seed=None).build_algo()
+    algo.train()
+    states = algo.learner_group.foreach_learner(
+        lambda learner: learner.module[DEFAULT_MODULE_ID].get_state()
+    )
+    first, second = (result.get() for result in states.result_or_errors)
+    assert_same(first, second, rtol=0, atol=0)
     algo.stop()
 
 
