@@ -2,11 +2,12 @@
 
 ```python
 from dppo_rllib import DPPOConfig
+from dppo_rllib.tasks import get_task
 
 algo = (
     DPPOConfig()
     .environment("Hopper-v5")
-    .training(base_policy="checkpoints/hopper-medium")
+    .training(base_policy=get_task("hopper-medium").base_policy)
     .build_algo()
 )
 algo.train()

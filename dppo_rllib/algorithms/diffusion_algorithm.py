@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow.fs
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -16,6 +18,7 @@ from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MEAN,
     NUM_EPISODES,
 )
+from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.environments import Normalization
@@ -56,11 +59,6 @@ class DiffusionAlgorithm(Algorithm):
             obs_space, action_space = self.spaces[DEFAULT_MODULE_ID]
         policy = config.policy_config(obs_space["state"].shape[-1], action_space.shape[-1])
         scheduled = {name: state[name].item() for name in SCHEDULED if name in state}
-        env = {
-            "id": config.env,
-            "config": dict(config.env_config),
-            "max_episode_steps": config.max_episode_steps,
-        }
         return PolicyCheckpoint(
             config=PolicyConfig.from_dict(policy.to_dict() | scheduled),
             weights={
@@ -72,7 +70,7 @@ class DiffusionAlgorithm(Algorithm):
                 Normalization.from_dict(config.normalization) if config.normalization else None
             ),
             task=config.task,
-            env=env if isinstance(config.env, str) else None,
+            env=_described_environment(config),
             critic=dict(config.critic) if hasattr(config, "critic") else None,
             provenance={"algorithm": type(self).__name__, "iterations": self.iteration},
         )
@@ -112,6 +110,22 @@ def checked(results: Any) -> list[Any]:
         if not result.ok:
             raise result.get()
     return [result.get() for result in results.result_or_errors]
+
+
+def _described_environment(config: AlgorithmConfig) -> dict[str, Any] | None:
+    """The environment as a policy's file can name it, if it can."""
+    if not isinstance(config.env, str) or _global_registry.contains(ENV_CREATOR, config.env):
+        return None
+    described = {
+        "id": config.env,
+        "config": dict(config.env_config),
+        "max_episode_steps": config.max_episode_steps,
+    }
+    try:
+        json.dumps(described)
+    except TypeError:
+        return None
+    return described
 
 
 def _absolute(path: Any) -> Any:

@@ -16,6 +16,7 @@ from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm, checke
 from dppo_rllib.algorithms.diffusion_bc_learner import DiffusionBCLearner
 from dppo_rllib.algorithms.diffusion_config import POSITIVE, DiffusionConfig
 from dppo_rllib.datasets import read_statistics
+from dppo_rllib.datasets.lerobot_layout import ACTION, OBSERVATION
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.bc_module import DiffusionBCModule
 
@@ -98,7 +99,13 @@ class DiffusionBCConfig(DiffusionConfig):
     def _read_dataset(self, path: str | os.PathLike[str]) -> None:
         self.dataset = os.path.abspath(path)
         statistics = read_statistics(self.dataset)
-        observations, actions = statistics["observation.state"], statistics["action"]
+        for column in (OBSERVATION, ACTION):
+            if column not in statistics:
+                raise ValueError(
+                    f"dataset={self.dataset}: no statistics of {column}, only of "
+                    f"{sorted(statistics)}"
+                )
+        observations, actions = statistics[OBSERVATION], statistics[ACTION]
         self.normalization = Normalization(
             obs_min=np.asarray(observations["min"], np.float32),
             obs_max=np.asarray(observations["max"], np.float32),

@@ -30,7 +30,7 @@ class DPPOConfig(DiffusionConfig):
         DPPOConfig()
         .environment("Hopper-v5")
         .env_runners(num_env_runners=2)
-        .training(base_policy="checkpoints/hopper-medium", clip_param=0.01)
+        .training(base_policy="results/RUN/policy", clip_param=0.01)
     )
     algo = config.build_algo()
     algo.train()
@@ -229,6 +229,11 @@ class DPPOConfig(DiffusionConfig):
             ValueError: Names field, value and what was expected.
         """
         super().validate()
+        if not self.explore and not self.in_evaluation:
+            raise ValueError(
+                "explore=False: expected True; DPPO learns from exploring, and evaluation reports "
+                "both ways of acting"
+            )
         check_schedule("ft_denoising_steps", self.ft_denoising_steps)
         self._validate_fine_tuned_steps()
         self.policy_config(obs_dim=1, action_dim=1)
@@ -318,6 +323,13 @@ class DPPOConfig(DiffusionConfig):
                 raise ValueError(
                     f"{name}={ours[name]}: base_policy={self.base_policy} was made with "
                     f"{name}={theirs[name]}"
+                )
+        if checkpoint.critic is not None:
+            trained = build_dataclass(CriticConfig, checkpoint.critic)
+            if build_dataclass(CriticConfig, dict(self.critic)) != trained:
+                raise ValueError(
+                    f"critic={self.critic}: base_policy={self.base_policy} has one with "
+                    f"{checkpoint.critic}"
                 )
         kept = checkpoint.normalization
         if self.normalization != (kept.to_dict() if kept else None):

@@ -43,7 +43,7 @@ class PolicyCheckpoint:
         normalization: Maps observations and actions; None if they are used as they are.
         task: Name of the task it was trained for.
         env: `{"id", "config", "max_episode_steps"}` to build its environment again; None if that
-            was a Python object without a name.
+            was a Python object, or was made from one.
         critic: Architecture of the critic (fields of `CriticConfig`) if its weights are there.
         provenance: How it was made; for people.
     """

@@ -90,8 +90,7 @@ def _train(console: Console, plan: Plan, history: History) -> Outcome:
     start_ray()
     try:
         if plan.config is None:
-            with user_errors():
-                tuner = restored_tuner(plan.algorithm, plan.output)
+            tuner = restored_tuner(plan.algorithm, plan.output)
         else:
             with user_errors():
                 place(plan.config, {key.partition(".")[0] for key in plan.settings})

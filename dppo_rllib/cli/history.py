@@ -22,6 +22,7 @@ FINETUNE_COLUMNS: Mapping[str, str] = {
     "actor_lr": "learners/default_policy/actor_lr",
     "invalid_episodes": "env_runners/num_invalid_episodes",
     "lost_rollouts": "num_lost_rollouts",
+    "lost_iterations": "num_lost_iterations",
     "seconds_iteration": "time_this_iter_s",
     "seconds_total": "time_total_s",
 }
@@ -33,6 +34,12 @@ PRETRAIN_COLUMNS: Mapping[str, str] = {
     "samples_per_second": "learners/default_policy/samples_per_second",
     "seconds_iteration": "time_this_iter_s",
     "seconds_total": "time_total_s",
+}
+# Counters that should stay at zero -> what to say of each iteration in which they have grown.
+TROUBLES: Mapping[str, str] = {
+    "invalid_episodes": "episodes were cut because their simulator failed",
+    "lost_rollouts": "environment runners died and were replaced; their share is missing",
+    "lost_iterations": "iterations were sampled anew because their trajectories were lost",
 }
 # RLlib's own timers are moving averages with a weight of 0.01, which show the first iteration for
 # ever; the learner's are of one iteration each.
@@ -82,6 +89,11 @@ class History:
         """The newest value of a column."""
         values = [row[name] for row in self.rows if name in row]
         return values[-1] if values else None
+
+    def growth(self, name: str) -> float:
+        """What the newest row adds to a counter."""
+        now, *before = [row.get(name, 0.0) for row in self.rows[:-3:-1]]
+        return now - (before[0] if before else 0.0)
 
     def _write(self) -> None:
         names = [*self.columns, *_DERIVED]

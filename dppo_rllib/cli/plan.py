@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ray import tune
+
 from dppo_rllib.algorithms import DPPO, DiffusionBC, DiffusionBCConfig
 from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
 from dppo_rllib.checkpoints import load_policy
@@ -187,7 +189,8 @@ def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video
 
     Raises:
         FileNotFoundError: `run` is not the directory of one.
-        ValueError: It is of another command, or options were given that would change it.
+        ValueError: It is of another command, has not begun to train, or options were given that
+            would change it.
     """
     source = run / _RUN_FILE
     if not source.is_file():
@@ -198,12 +201,11 @@ def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video
                 f"--resume {run}: takes everything from that run, but {name}={value} is given "
                 f"too; for a new run that goes on from this one's policy use --from {run}"
             )
-    try:
-        values = json.loads(source.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source}: damaged ({error}); start a new run") from error
+    values = _read_run(source)
     if values["command"] != command:
         raise ValueError(f"--resume {run}: was made by `dppo {values['command']}`")
+    if not tune.Tuner.can_restore(str(run.absolute())):
+        raise ValueError(f"--resume {run}: it stopped before training began; start a new run")
     for path in values["tasks_from"]:
         load_tasks(path)
     get_task(values["task"])
@@ -211,6 +213,17 @@ def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video
     # The run may have been moved.
     places = {"output": run.absolute(), "start": None if start is None else Path(start)}
     return Plan(**{**values, **places, "video": values["video"] and video})
+
+
+def _read_run(source: Path) -> dict[str, Any]:
+    expected = {name for name in Plan.__dataclass_fields__ if name != "config"}
+    try:
+        values: dict[str, Any] = json.loads(source.read_text())
+        if set(values) != expected:
+            raise ValueError(f"fields {sorted(values)}, expected {sorted(expected)}")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{source}: damaged ({error}); start a new run") from error
+    return values
 
 
 def _ready_task(name: str | None) -> Task:

@@ -17,7 +17,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from dppo_rllib.cli.history import History
+from dppo_rllib.cli.history import TROUBLES, History
 from dppo_rllib.cli.progress import RunDisplay
 
 CHECKPOINT_FREQUENCY = 1  # a pre-empted node loses at most the iteration under way
@@ -51,6 +51,9 @@ class Watcher:
     def on_result(self, result: dict[str, Any]) -> None:
         """Records and shows an iteration; when stopping, asks Tune for a checkpoint of it."""
         self.display.show(self.history.add(result))
+        for column, what in TROUBLES.items():
+            if grown := self.history.growth(column):
+                self.display.say(f"[yellow]{grown:.0f} {what}[/yellow]")
         if self.stopping:
             result[SHOULD_CHECKPOINT] = True
 
@@ -131,13 +134,7 @@ def new_tuner(config: AlgorithmConfig, output: Path, iterations: int) -> tune.Tu
 
 
 def restored_tuner(algorithm: type, output: Path) -> tune.Tuner:
-    """The unfinished run in `output`.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    if not tune.Tuner.can_restore(str(output)):
-        raise FileNotFoundError(f"{output}: no run that could be resumed")
+    """The unfinished run in `output`."""
     return tune.Tuner.restore(str(output), trainable=algorithm, resume_errored=True)
 
 

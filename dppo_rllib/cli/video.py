@@ -12,9 +12,9 @@ from typing import Any
 
 _BACKENDS = ("egl", "osmesa")
 _TIMEOUT_S = 600
-_NO_RENDERING = (
-    "no video: off-screen rendering does not work here; install EGL (apt-get install libegl1) or "
-    'OSMesa (apt-get install libosmesa6), and pip install "dppo_rllib[mujoco]"'
+_NEEDED = (
+    "off-screen rendering needs EGL (apt-get install libegl1) or OSMesa (apt-get install "
+    "libosmesa6), and an environment that supports render_mode='rgb_array'"
 )
 
 
@@ -63,7 +63,7 @@ def record_video(
         if done.returncode == 0 and output.is_file():
             return None
         problem = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    return f"{_NO_RENDERING} (last error: {problem})"
+    return f"no video: {problem}; {_NEEDED}"
 
 
 def _record(request: dict[str, Any]) -> None:

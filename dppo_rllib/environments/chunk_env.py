@@ -14,8 +14,10 @@ from jaxtyping import Float, Float32, Num
 
 logger = logging.getLogger(__name__)
 
-# Failures in a row, without a valid step in between, after which the exception is raised.
+# After so many failures in a row the exception is raised: without a valid step in between, and
+# without an episode in between that came to a valid end.
 _MAX_FAILURES = 3
+_MAX_FAILED_EPISODES = 10
 _LARGEST = float(np.finfo(np.float32).max)
 # Pictures a second; simulators that step faster are rendered less often.
 _MAX_RENDER_FPS = 30
@@ -27,7 +29,8 @@ class ChunkEnv(gymnasium.Env):
     The chunk stops where the episode ends. A simulator that raises or returns what is not finite
     in float32 ends the episode as truncated: the broken step does not count, and the environment
     is built anew for the next episode. A reset that fails is repeated with a new environment. One
-    that fails three times without a valid step in between raises its own exception.
+    that fails three times without a valid step in between, or in ten episodes in a row, raises its
+    own exception.
 
     Args:
         make: Builds the environment.
@@ -61,7 +64,7 @@ class ChunkEnv(gymnasium.Env):
         self._ones = np.ones(obs.shape, np.float32)
         self._cond_steps = cond_steps
         self._seeds: np.random.SeedSequence | None = None
-        self._failures = 0
+        self._failures = self._failed_episodes = 0
         self._broken = self._warned = False
 
     def reset(
@@ -125,6 +128,8 @@ class ChunkEnv(gymnasium.Env):
                 self._filmed += 1
             if terminated or truncated:
                 break
+        if (terminated or truncated) and not invalid:
+            self._failed_episodes = 0
         history = self._tape[executed : executed + self._cond_steps].copy()
         self._tape[: self._cond_steps] = history
         info = {"outcome": (executed, invalid, success, has_success)}
@@ -151,7 +156,8 @@ class ChunkEnv(gymnasium.Env):
     def _fail(self, error: Exception) -> None:
         self._broken = True
         self._failures += 1
-        if self._failures >= _MAX_FAILURES:
+        self._failed_episodes += 1
+        if self._failures >= _MAX_FAILURES or self._failed_episodes >= _MAX_FAILED_EPISODES:
             raise error
         if not self._warned:
             self._warned = True

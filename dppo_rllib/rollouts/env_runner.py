@@ -204,8 +204,6 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             return Rollout(
                 shards=[ray.put(s) for s in shards] if remote else shards,
                 metrics=self.get_metrics(),
-                env_steps=int(trajectories.env_steps.sum()),
-                weights_seq_no=self._weights_seq_no,
             )
         except Exception:
             return RolloutFailure(self.worker_index or 0, traceback.format_exc())

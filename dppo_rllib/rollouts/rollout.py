@@ -36,11 +36,7 @@ class Rollout:
     Attributes:
         shards: One `Trajectories` per learner, as references where the runner is remote.
         metrics: The runner's reduced metrics.
-        env_steps: Environment steps executed.
-        weights_seq_no: Version of the weights that acted.
     """
 
     shards: list[Any]
     metrics: Any
-    env_steps: int
-    weights_seq_no: int

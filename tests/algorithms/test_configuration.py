@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dppo_rllib import DiffusionBCConfig, DPPOConfig
 from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
+from dppo_rllib.networks import Critic, CriticConfig
 
 
 @pytest.mark.parametrize(
@@ -34,10 +36,11 @@ from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
         ({"advantage_clip_lower_quantile": 1.0}, "advantage_clip_lower_quantile=1.0"),
         ({"lr": 0.1}, "lr=0.1: not used by DPPOConfig; set actor_lr and critic_lr"),
         ({"train_batch_size": 7}, "train_batch_size=7: not used"),
+        ({"explore": False}, "explore=False: expected True"),
     ],
 )
 def test_contradictions_are_named(settings: dict[str, Any], message: str) -> None:
-    config = DPPOConfig().environment("Hopper-v5").training(**settings)
+    config = DPPOConfig().environment("Hopper-v5").update_from_dict(settings)
     with pytest.raises(ValueError, match=message):
         config.validate()
 
@@ -77,6 +80,22 @@ def test_what_contradicts_the_base_policy_is_refused(base_policy: Path) -> None:
     config = DPPOConfig().training(base_policy=base_policy, denoising_steps=30)
     with pytest.raises(ValueError, match="denoising_steps=30: base_policy=.* denoising_steps=20"):
         config.validate()
+
+
+def test_a_trained_critic_keeps_its_architecture(tmp_path: Path) -> None:
+    config = PolicyConfig(obs_dim=11, action_dim=3)
+    architecture = CriticConfig(mlp_dims=(8, 8, 8))
+    critic = Critic(architecture, cond_dim=11)
+    weights = DiffusionPolicy(config).state_dict()
+    weights |= {f"critic.{k}": v for k, v in critic.state_dict().items()}
+    checkpoint = PolicyCheckpoint(config, weights, critic=asdict(architecture))
+    path = save_policy(checkpoint, tmp_path / "with_critic")
+    inherited = DPPOConfig().environment("Hopper-v5").training(base_policy=path)
+    inherited.validate()
+    assert tuple(inherited.critic["mlp_dims"]) == (8, 8, 8)
+    inherited.training(critic={"mlp_dims": (16, 16, 16)})
+    with pytest.raises(ValueError, match=r"critic=.*16, 16, 16.*base_policy=.*8, 8, 8"):
+        inherited.validate()
 
 
 def test_a_base_policy_survives_the_way_through_a_dictionary(base_policy: Path) -> None:

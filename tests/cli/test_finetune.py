@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +90,25 @@ def test_a_run_is_resumed_only_by_its_own_command(run: tuple[Path, str], dppo: A
     result = dppo("pretrain", "--resume", run[0])
     assert result.exit_code == 2
     assert "dppo finetune" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "run.json").write_text("{"), "run.json: damaged"),
+        (lambda run: (run / "run.json").write_text('{"command": "finetune"}'), "damaged .fields"),
+        (lambda run: (run / "tuner.pkl").unlink(), "it stopped before training began"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused_at_once(
+    run: tuple[Path, str], dppo: Any, tmp_path: Path, damage: Any, message: str
+) -> None:
+    for name in ("run.json", "tuner.pkl"):
+        shutil.copy(run[0] / name, tmp_path / name)
+    damage(tmp_path)
+    result = dppo("finetune", "--resume", tmp_path)
+    assert result.exit_code == 2
+    assert re.search(message, " ".join(result.stderr.replace("│", "").split()))
 
 
 @pytest.mark.slow

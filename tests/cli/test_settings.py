@@ -97,6 +97,19 @@ def test_a_history_goes_on_after_a_restart_and_drops_what_is_done_anew(tmp_path:
     assert (row["seconds_update"], row["seconds_sampling"]) == (0.5, 1.5)
 
 
+def test_a_history_tells_what_an_iteration_adds_to_a_counter(tmp_path: Path) -> None:
+    from dppo_rllib.cli.history import TROUBLES, History
+
+    name, columns = "invalid_episodes", {"iteration": "training_iteration"}
+    assert name in TROUBLES
+    history = History(tmp_path / "metrics.csv", {**columns, name: "count"})
+    growth = []
+    for iteration, count in enumerate([None, 3, 3, 7], start=1):
+        history.add({"training_iteration": iteration, "count": count})
+        growth.append(history.growth(name))
+    assert growth == [0, 3, 0, 4]
+
+
 def test_a_cluster_that_is_too_small_is_refused_with_what_it_lacks() -> None:
     config = DPPOConfig().env_runners(num_env_runners=8, num_cpus_per_env_runner=1)
     config.learners(num_learners=1, num_cpus_per_learner=1)

@@ -83,6 +83,23 @@ def test_the_third_failure_without_a_valid_step_raises(make, fault, error, messa
     env.close()
 
 
+def test_failures_in_ten_episodes_in_a_row_raise_even_between_valid_steps(make):
+    env = make(Faulty, env_kwargs={"fault": "raise", "at": 2})
+    env.reset()
+    for _ in range(9):
+        infos = step(env)[-1]
+        assert infos["invalid"] and infos["env_steps"] == 1
+    with pytest.raises(TwoPartError):
+        step(env)
+    env.close()
+
+
+def test_an_episode_that_comes_to_its_end_makes_up_for_failures(make_serial):
+    env = make_serial(Faulty, env_kwargs={"at": 2, "episodes": range(1, 9), "lengths": (3,)})
+    env.reset()
+    assert sum(step(env)[-1]["invalid"].item() for _ in range(40)) == 20
+
+
 def test_an_exception_that_cannot_leave_its_process_arrives_as_text(make):
     env = make(Faulty, env_kwargs={"fault": "sticky", "at": 1})
     env.reset()
