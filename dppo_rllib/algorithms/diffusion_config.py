@@ -107,8 +107,7 @@ class DiffusionConfig(AlgorithmConfig):
             min_logprob_denoising_std: Floor of the standard deviation in log-probabilities.
             max_episode_steps: Cuts episodes; None keeps the environment's own limit.
             learner_threads: CPU threads of each learner; None takes the CPUs it reserves. More
-                pay off where runners, which wait meanwhile, share its machine; start Ray with
-                `OMP_WAIT_POLICY=PASSIVE` in its environment then, as `dppo` does.
+                pay off where runners, which wait meanwhile, share its machine.
             kwargs: RLlib's training settings.
 
         Raises:

@@ -17,6 +17,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
+from dppo_rllib.algorithms.accumulation import accumulate_gradients
 from dppo_rllib.algorithms.fetching import fetch_trajectories
 from dppo_rllib.algorithms.iteration_data import IterationData
 from dppo_rllib.algorithms.learner_support import (
@@ -209,7 +210,8 @@ class DPPOLearner(TorchLearner):
         if config.bc_loss_coeff > 0:
             # For the rows of all learners, so that each draws the same.
             teacher_noise = self._diffusion.policy.draw_noise(len(pairs), generator)[:, mine]
-        for piece in _slices(len(row), self._microbatch_size):
+
+        def actor_loss(piece: slice, counted: MinibatchStatistics) -> Tensor:
             batch = {
                 Columns.OBS: {k: v[row[piece]] for k, v in data.obs.items()},
                 CHAIN_PREV: data.chains[row[piece], step[piece]],
@@ -219,31 +221,32 @@ class DPPOLearner(TorchLearner):
                 Columns.ADVANTAGES: advantages[piece],
             }
             noise = None if teacher_noise is None else teacher_noise[:, piece]
-            self._accumulate_actor(batch, len(pairs), statistics, noise)
+            return self._actor_loss(batch, counted, noise) / len(pairs)
+
+        accumulate_gradients(
+            actor_loss,
+            _slices(len(row), self._microbatch_size),
+            self._trained_parameters().get(ACTOR, []),
+            statistics,
+            self._gradient_threads,
+        )
         self._accumulate_critic(data, row, len(pairs), statistics)
         self._reduce(statistics)
         return statistics
 
-    def _accumulate_actor(
-        self,
-        batch: dict[str, Any],
-        total: int,
-        statistics: MinibatchStatistics,
-        teacher_noise: Tensor | None,
-    ) -> None:
-        """Adds the gradient of one microbatch's policy loss, weighted as part of `total` rows."""
-        with torch.set_grad_enabled(self._trains_actor):
-            fwd_out = self._diffusion.forward_train(batch)
-            fwd_out[_STATISTICS] = statistics
-            if teacher_noise is not None:
-                fwd_out[_BC_LOSS] = teacher_loss(
-                    self._diffusion.policy, batch[Columns.OBS], teacher_noise
-                )
-            loss = self.compute_loss_for_module(
-                module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=fwd_out
+    def _actor_loss(
+        self, batch: dict[str, Any], statistics: MinibatchStatistics, teacher_noise: Tensor | None
+    ) -> Tensor:
+        """Policy loss summed over one microbatch."""
+        fwd_out = self._diffusion.forward_train(batch)
+        fwd_out[_STATISTICS] = statistics
+        if teacher_noise is not None:
+            fwd_out[_BC_LOSS] = teacher_loss(
+                self._diffusion.policy, batch[Columns.OBS], teacher_noise
             )
-        if self._trains_actor:
-            (loss / total).backward()
+        return self.compute_loss_for_module(
+            module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=fwd_out
+        )
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
@@ -274,12 +277,17 @@ class DPPOLearner(TorchLearner):
         return loss
 
     def _accumulate_critic(
-        self, data: IterationData, row: Tensor, total: int, statistics: MinibatchStatistics
+        self,
+        data: IterationData,
+        row: Tensor,
+        total: int,
+        statistics: MinibatchStatistics,
     ) -> None:
         """Adds the value loss; an observation that several pairs share is passed once, weighted."""
         counts = torch.bincount(row, minlength=len(data.returns))
         distinct = counts.nonzero().squeeze(1)
-        for piece in _slices(len(distinct), self._microbatch_size):
+
+        def critic_loss(piece: slice, counted: MinibatchStatistics) -> Tensor:
             rows = distinct[piece]
             values = self._diffusion.compute_values(
                 {Columns.OBS: {k: v[rows] for k, v in data.obs.items()}}
@@ -288,15 +296,23 @@ class DPPOLearner(TorchLearner):
                 values, data.returns[rows], data.values[rows], self.config.vf_clip_param
             )
             loss = (errors * counts[rows]).sum()
-            (self.config.vf_loss_coeff * loss / total).backward()
-            statistics.add(vf_loss=loss)
+            counted.add(vf_loss=loss)
+            return self.config.vf_loss_coeff * loss / total
+
+        accumulate_gradients(
+            critic_loss,
+            _slices(len(distinct), self._microbatch_size),
+            self._trained_parameters()[CRITIC],
+            statistics,
+            self._gradient_threads,
+        )
 
     def _reduce(self, statistics: MinibatchStatistics) -> None:
         """Sums gradients and statistics over the learners."""
         if collectives.world_size() == 1:
             return
         gradients = []
-        for params in self._trained_parameters():
+        for params in self._trained_parameters().values():
             for p in params:
                 # A learner may own no row of a small minibatch.
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
@@ -305,25 +321,23 @@ class DPPOLearner(TorchLearner):
 
     def _step(self) -> bool:
         """Applies the accumulated gradients, unless one is not finite."""
-        trained = self._trained_parameters()
-        limits = [float("inf")] * len(trained)
-        if self.config.grad_clip is not None and self._trains_actor:
-            limits[0] = self.config.grad_clip
-        norms = [nn.utils.clip_grad_norm_(p, m) for p, m in zip(trained, limits, strict=True)]
-        if not all(torch.isfinite(norm) for norm in norms):
+        limits = {ACTOR: self.config.grad_clip}
+        norms = {
+            name: nn.utils.clip_grad_norm_(params, limits.get(name) or float("inf"))
+            for name, params in self._trained_parameters().items()
+        }
+        if not all(torch.isfinite(norm) for norm in norms.values()):
             return False
-        names = [ACTOR, CRITIC][-len(trained) :]
-        for name, norm in zip(names, norms, strict=True):
+        for name, norm in norms.items():
             self._norms[name].append(float(norm))
             self.get_optimizer(DEFAULT_MODULE_ID, name).step()
         return True
 
-    def _trained_parameters(self) -> list[list[nn.Parameter]]:
-        names = [ACTOR, CRITIC] if self._trains_actor else [CRITIC]
-        return [
-            self._optimizer_parameters[self.get_optimizer(DEFAULT_MODULE_ID, name)]
-            for name in names
-        ]
+    def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
+        return {
+            name: self._optimizer_parameters[self.get_optimizer(DEFAULT_MODULE_ID, name)]
+            for name in ([ACTOR, CRITIC] if self._trains_actor else [CRITIC])
+        }
 
     # --- What follows from the configuration and the iteration ---------------------------------
 
@@ -337,6 +351,10 @@ class DPPOLearner(TorchLearner):
             return self.config.microbatch_size
         # On a CPU activations of more rows fall out of the cache.
         return 2500 if self._device.type == "cpu" else 65536
+
+    @property
+    def _gradient_threads(self) -> int | None:
+        return self._threads if self._device.type == "cpu" else None
 
     def _iteration_seed(self) -> int:
         words = np.random.SeedSequence([self._base_seed, self.iteration]).generate_state(1)

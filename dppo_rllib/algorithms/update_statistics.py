@@ -20,6 +20,7 @@ class MinibatchStatistics:
     """
 
     def __init__(self, ft_denoising_steps: int, device: torch.device):
+        self.ft_denoising_steps = ft_denoising_steps
         self.sums: Float[Tensor, " M"] = torch.zeros(
             len(_MEANS) + 2 * ft_denoising_steps, device=device
         )
@@ -36,6 +37,14 @@ class MinibatchStatistics:
         """Counts for each denoising step how many ratios left the clip range."""
         self._clipped.index_add_(0, ft_index, clipped)
         self._counts.index_add_(0, ft_index, torch.ones_like(clipped))
+
+    def empty(self) -> MinibatchStatistics:
+        """Others of the same kind, in which nothing is counted yet."""
+        return MinibatchStatistics(self.ft_denoising_steps, self.sums.device)
+
+    def merge(self, other: MinibatchStatistics) -> None:
+        """Adds what was counted elsewhere."""
+        self.sums += other.sums
 
     def mean_kl(self, rows: int) -> float:
         """KL from the policy that sampled, over the `rows` of the minibatch."""

@@ -34,8 +34,6 @@ def start_ray() -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
     else:
-        # Threads of a learner that spin while they wait for each other cost a fifth of its time.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         ray.init(include_dashboard=False, **quiet)
 
 

@@ -94,15 +94,14 @@ def one_row_per_pair(golden: Any, case: str, steps: int, act_steps: int) -> Iter
     )
 
 
-@pytest.mark.parametrize("microbatch_size", [None, 5])
+@pytest.mark.parametrize(("microbatch_size", "learner_threads"), [(None, 1), (5, 1), (5, 3)])
 @pytest.mark.parametrize("case", CASES)
 def test_loss_and_gradients_are_those_of_the_authors(
-    case: str, microbatch_size: int | None, golden: Any, make_learner: Any
+    case: str, microbatch_size: int | None, learner_threads: int, golden: Any, make_learner: Any
 ) -> None:
     checkpoint, settings = CASES[case]
-    learner = make_learner(
-        checkpoint, **STEPS[checkpoint], **settings, microbatch_size=microbatch_size
-    )
+    sizes = {"microbatch_size": microbatch_size, "learner_threads": learner_threads}
+    learner = make_learner(checkpoint, **STEPS[checkpoint], **settings, **sizes)
     module = learner.module[DEFAULT_MODULE_ID]
     if case == "bc":
         inject_teacher_noise(learner, torch.from_numpy(golden["loss/bc/bc_noise"]))
