@@ -10,6 +10,7 @@ on every pair, the base network run and discarded; of environments a loop over `
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import statistics
@@ -208,13 +209,13 @@ def bench_update(table: Table) -> None:
     pairs = torch.randperm(data.num_pairs, generator=generator)[:MINIBATCH]
     pieces, piece = divmod(MINIBATCH, 2500)
     assert piece == 0
-    distinct = len(torch.unique(pairs // FT_STEPS))
+    critic_pieces = math.ceil(len(torch.unique(pairs // FT_STEPS)) / 2500)
     actor = matrix_products(module.policy.actor_ft.mlp_mean, 2500, backward=True)
     critic = matrix_products(module.critic, 2500, backward=True)
     ours, floor, plain = measure(
         5,
         lambda: learner._accumulate(data, pairs, generator),
-        lambda: [[actor() for _ in range(pieces)], [critic() for _ in range(distinct // 2500)]],
+        lambda: [work() for work in [actor] * pieces + [critic] * critic_pieces],
         lambda: plain_update(learner, data, pairs),
     )
     expected = gradients(learner)

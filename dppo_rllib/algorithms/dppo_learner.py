@@ -17,7 +17,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
-from dppo_rllib.algorithms.accumulation import accumulate_gradients
+from dppo_rllib.algorithms.accumulation import accumulate_gradients, balanced_pieces
 from dppo_rllib.algorithms.fetching import fetch_trajectories
 from dppo_rllib.algorithms.iteration_data import IterationData
 from dppo_rllib.algorithms.learner_support import (
@@ -153,7 +153,7 @@ class DPPOLearner(TorchLearner):
         rows = len(next(iter(obs.values())))
         parts = [
             self._diffusion.compute_values({Columns.OBS: {k: v[p] for k, v in obs.items()}})
-            for p in _slices(rows, _VALUE_ROWS)
+            for p in balanced_pieces(rows, _VALUE_ROWS, threads=1)
         ]
         return torch.cat(parts)
 
@@ -225,7 +225,8 @@ class DPPOLearner(TorchLearner):
 
         accumulate_gradients(
             actor_loss,
-            _slices(len(row), self._microbatch_size),
+            len(row),
+            self._microbatch_size,
             self._trained_parameters().get(ACTOR, []),
             statistics,
             self._gradient_threads,
@@ -252,6 +253,8 @@ class DPPOLearner(TorchLearner):
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
         """The actor's objective summed over a microbatch; counts its statistics.
+
+        Called from several threads at once where a learner has them.
 
         Args:
             module_id: There is one module.
@@ -301,7 +304,8 @@ class DPPOLearner(TorchLearner):
 
         accumulate_gradients(
             critic_loss,
-            _slices(len(distinct), self._microbatch_size),
+            len(distinct),
+            self._microbatch_size,
             self._trained_parameters()[CRITIC],
             statistics,
             self._gradient_threads,
@@ -445,7 +449,3 @@ class DPPOLearner(TorchLearner):
     def _log_all(self, figures: dict[str, Any]) -> None:
         for key, value in figures.items():
             self._log(key, value)
-
-
-def _slices(total: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, total)) for start in range(0, total, size)]

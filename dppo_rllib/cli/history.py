@@ -38,7 +38,7 @@ PRETRAIN_COLUMNS: Mapping[str, str] = {
 # Counters that should stay at zero -> what to say of each iteration in which they have grown.
 TROUBLES: Mapping[str, str] = {
     "invalid_episodes": "episodes were cut because their simulator failed",
-    "lost_rollouts": "environment runners died and were replaced; their share is missing",
+    "lost_rollouts": "rollouts are missing: their environment runners have died and restart",
     "lost_iterations": "iterations were sampled anew because their trajectories were lost",
 }
 # RLlib's own timers are moving averages with a weight of 0.01, which show the first iteration for
@@ -93,7 +93,7 @@ class History:
     def growth(self, name: str) -> float:
         """What the newest row adds to a counter."""
         now, *before = [row.get(name, 0.0) for row in self.rows[:-3:-1]]
-        return now - (before[0] if before else 0.0)
+        return max(0.0, now - (before[0] if before else 0.0))
 
     def _write(self) -> None:
         names = [*self.columns, *_DERIVED]

@@ -204,8 +204,11 @@ def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video
     values = _read_run(source)
     if values["command"] != command:
         raise ValueError(f"--resume {run}: was made by `dppo {values['command']}`")
-    if not tune.Tuner.can_restore(str(run.absolute())):
-        raise ValueError(f"--resume {run}: it stopped before training began; start a new run")
+    begun = any(run.glob("experiment_state-*.json"))
+    if not begun or not tune.Tuner.can_restore(str(run.absolute())):
+        raise ValueError(
+            f"--resume {run}: it stopped before training began; delete it and start a new run"
+        )
     for path in values["tasks_from"]:
         load_tasks(path)
     get_task(values["task"])
@@ -222,7 +225,9 @@ def _read_run(source: Path) -> dict[str, Any]:
         if set(values) != expected:
             raise ValueError(f"fields {sorted(values)}, expected {sorted(expected)}")
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{source}: damaged ({error}); start a new run") from error
+        raise ValueError(
+            f"{source}: damaged or of another version ({error}); start a new run"
+        ) from error
     return values
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Num
 logger = logging.getLogger(__name__)
 
 # After so many failures in a row the exception is raised: without a valid step in between, and
-# without an episode in between that came to a valid end.
+# of episodes one after the other.
 _MAX_FAILURES = 3
 _MAX_FAILED_EPISODES = 10
 _LARGEST = float(np.finfo(np.float32).max)
@@ -73,6 +73,8 @@ class ChunkEnv(gymnasium.Env):
         """Starts an episode; its history is filled with the first observation."""
         if seed is not None:
             self._seeds = np.random.SeedSequence(seed)
+        if not self._broken:
+            self._failed_episodes = 0
         # Ends: `_fail` raises when it is called too often.
         while True:
             if self._broken:
@@ -114,6 +116,7 @@ class ChunkEnv(gymnasium.Env):
                         "is finite in float32"
                     )
             except Exception as error:
+                self._failed_episodes += 1
                 self._fail(error)
                 terminated, truncated, invalid = False, True, True
                 break
@@ -128,8 +131,6 @@ class ChunkEnv(gymnasium.Env):
                 self._filmed += 1
             if terminated or truncated:
                 break
-        if (terminated or truncated) and not invalid:
-            self._failed_episodes = 0
         history = self._tape[executed : executed + self._cond_steps].copy()
         self._tape[: self._cond_steps] = history
         info = {"outcome": (executed, invalid, success, has_success)}
@@ -156,7 +157,6 @@ class ChunkEnv(gymnasium.Env):
     def _fail(self, error: Exception) -> None:
         self._broken = True
         self._failures += 1
-        self._failed_episodes += 1
         if self._failures >= _MAX_FAILURES or self._failed_episodes >= _MAX_FAILED_EPISODES:
             raise error
         if not self._warned:

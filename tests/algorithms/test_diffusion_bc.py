@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,13 @@ def small_config(dataset: Path, learners: int = 0, **training: Any) -> Diffusion
     config.learners(num_learners=learners, num_cpus_per_learner=0.1).debugging(seed=3)
     config.num_cpus_for_main_process = 0.1
     return config
+
+
+def test_statistics_without_a_column_are_refused(dataset: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(dataset, tmp_path / "damaged")
+    (damaged / "meta" / "stats.json").write_text('{"action": {"min": [0], "max": [1]}}')
+    with pytest.raises(ValueError, match=r"damaged: no statistics of observation.state, only of"):
+        DiffusionBCConfig().training(dataset=damaged)
 
 
 def train(algo: DiffusionBC, epochs: int) -> list[dict[str, Any]]:
