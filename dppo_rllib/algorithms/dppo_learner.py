@@ -280,11 +280,7 @@ class DPPOLearner(TorchLearner):
         return loss
 
     def _accumulate_critic(
-        self,
-        data: IterationData,
-        row: Tensor,
-        total: int,
-        statistics: MinibatchStatistics,
+        self, data: IterationData, row: Tensor, total: int, statistics: MinibatchStatistics
     ) -> None:
         """Adds the value loss; an observation that several pairs share is passed once, weighted."""
         counts = torch.bincount(row, minlength=len(data.returns))
