@@ -12,8 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dppo_rllib.checkpoints.official_file import native_keys
 from dppo_rllib.denoising import DenoisingConfig, DenoisingProcess
-from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLP, DiffusionMLPConfig
+from dppo_rllib.networks import (
+    Critic,
+    CriticConfig,
+    DiffusionMLP,
+    DiffusionMLPConfig,
+    ObservationSpec,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 RTOL, ATOL = 1e-4, 1e-5  # float32 in another order of summation
@@ -53,18 +60,18 @@ def diffusion_mlp(state: dict[str, Tensor], cond_steps: int = 1, **config: Any) 
     """The small denoiser of the golden models with the given weights, strictly loaded."""
     network = DiffusionMLP(
         DiffusionMLPConfig(**({"mlp_dims": (32, 32, 32), "time_dim": 8} | config)),
-        cond_dim=cond_steps * OBS_DIM,
+        ObservationSpec(cond_steps * OBS_DIM),
         horizon_steps=HORIZON,
         action_dim=ACTION_DIM,
     )
-    network.load_state_dict(state, strict=True)
+    network.load_state_dict(native_keys(state), strict=True)
     return network
 
 
 def critic(state: dict[str, Tensor], **config: Any) -> Critic:
     """The small critic of the golden models with the given weights, strictly loaded."""
-    network = Critic(CriticConfig(mlp_dims=(16, 16, 16), **config), cond_dim=OBS_DIM)
-    network.load_state_dict(state, strict=True)
+    network = Critic(CriticConfig(mlp_dims=(16, 16, 16), **config), ObservationSpec(OBS_DIM))
+    network.load_state_dict(native_keys(state), strict=True)
     return network
 
 

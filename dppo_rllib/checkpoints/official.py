@@ -27,7 +27,7 @@ from dppo_rllib.checkpoints.policy_checkpoint import PolicyCheckpoint
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.policy import PolicyConfig, build_actor, build_dataclass
-from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig
+from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig, ObservationSpec
 
 _ETA_MIN, _ETA_MAX = 0.1, 1.0  # in every configuration of the authors
 _ENV_KEYS = ["config", "id", "max_episode_steps"]
@@ -291,7 +291,7 @@ def _weights(
         check_state(file.actor_ft, build_actor(config), "actor_ft", file.path)
         parts["actor_ft"] = file.actor_ft
     if file.critic is not None and critic is not None:
-        network = Critic(critic, cond_dim=config.cond_steps * config.obs_dim)
+        network = Critic(critic, ObservationSpec(config.cond_steps * config.obs_dim))
         check_state(file.critic, network, "critic", file.path)
         parts["critic"] = file.critic
     return {

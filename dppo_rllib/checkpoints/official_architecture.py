@@ -34,8 +34,8 @@ def infer_denoiser(state: StateDict, path: Path) -> DenoiserShape:
     time_dim = _shape(state, "time_embedding.1.weight", "network", path)[1]
     (width, *hidden, chunk_dim), style = _infer_mlp(state, "mlp_mean", "network", path)
     cond_dim, cond_mlp_dims = width - chunk_dim - time_dim, None
-    if any(key.startswith("cond_mlp.") for key in state):
-        (cond_dim, *layers), _ = _infer_mlp(state, "cond_mlp", "network", path)
+    if any(key.startswith("encoder.cond_mlp.") for key in state):
+        (cond_dim, *layers), _ = _infer_mlp(state, "encoder.cond_mlp", "network", path)
         cond_mlp_dims = tuple(layers)
     if cond_dim < 1:
         raise ValueError(

@@ -33,6 +33,23 @@ _UNSUPPORTED = (
 _SCHEDULE = re.compile(r"(betas|alphas|sqrt_|ddpm_|ddim_)\w*$")
 
 
+# What encodes observations is a module of its own here, with a compression for each camera.
+_ENCODER = re.compile(r"^(backbone|cond_mlp)\.")
+_COMPRESSION = re.compile(r"^compress(\d?)\.")
+
+
+def native_keys(state: StateDict) -> StateDict:
+    """A network's weights under the names that ours has for them."""
+
+    def renamed(key: str) -> str:
+        if match := _COMPRESSION.match(key):
+            camera = int(match[1] or 1) - 1
+            return f"encoder.compress.{camera}.{key[match.end() :]}"
+        return _ENCODER.sub(r"encoder.\1.", key)
+
+    return {renamed(key): value for key, value in state.items()}
+
+
 @dataclass(frozen=True)
 class OfficialFile:
     """The weights of one policy, by part and without the parts' names.
@@ -162,7 +179,7 @@ def _split(weights: StateDict, fine_tuned: bool, path: Path) -> dict[str, StateD
         if part not in parts:
             hint = "; it was not fine-tuned by DPPO" if part in ("actor_ft", "critic") else ""
             raise ValueError(f"{path}: missing keys {part}.*{hint}")
-    return parts
+    return {part: native_keys(state) for part, state in parts.items()}
 
 
 def _check_same_base(network: StateDict, actor: StateDict, path: Path) -> None:

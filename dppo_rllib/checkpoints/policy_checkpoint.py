@@ -18,7 +18,7 @@ from torch import Tensor
 from dppo_rllib.datasets.atomic import new_directory
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig, build_dataclass
-from dppo_rllib.networks import Critic, CriticConfig
+from dppo_rllib.networks import Critic, CriticConfig, ObservationSpec
 
 FORMAT_VERSION = 1
 _JSON, WEIGHTS = "policy.json", "policy.safetensors"
@@ -174,7 +174,7 @@ def check_weights(checkpoint: PolicyCheckpoint, source: str) -> None:
     expected = DiffusionPolicy(config).state_dict()
     if checkpoint.critic is not None:
         architecture = build_dataclass(CriticConfig, checkpoint.critic)
-        critic = Critic(architecture, cond_dim=config.cond_steps * config.obs_dim)
+        critic = Critic(architecture, ObservationSpec(config.cond_steps * config.obs_dim))
         expected |= {f"critic.{key}": value for key, value in critic.state_dict().items()}
     missing, unknown = sorted(expected.keys() - given), sorted(given.keys() - expected)
     if missing or unknown:

@@ -14,7 +14,7 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from torch import Tensor
 
 from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig, build_dataclass
-from dppo_rllib.networks import Critic, CriticConfig
+from dppo_rllib.networks import Critic, CriticConfig, ObservationSpec
 
 # Columns of a training batch.
 CHAIN_PREV, CHAIN_NEXT, FT_INDEX = "chain_prev", "chain_next", "ft_index"
@@ -56,7 +56,7 @@ class DiffusionRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
         }
         self.policy = DiffusionPolicy(PolicyConfig.from_dict(values))
         cond_dim = self.policy.config.cond_steps * self.policy.config.obs_dim
-        self.critic = Critic(critic, cond_dim=cond_dim)
+        self.critic = Critic(critic, ObservationSpec(cond_dim))
 
     def get_non_inference_attributes(self) -> list[str]:
         """What acting does not need."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dppo_rllib.denoising import Chain, DenoisingConfig, DenoisingProcess
-from dppo_rllib.networks import DiffusionMLP, DiffusionMLPConfig
+from dppo_rllib.networks import DiffusionMLP, DiffusionMLPConfig, ObservationSpec
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def build_actor(config: PolicyConfig) -> DiffusionMLP:
     """A denoiser of the configured architecture, with fresh weights."""
     return DiffusionMLP(
         config.network,
-        cond_dim=config.cond_steps * config.obs_dim,
+        ObservationSpec(config.cond_steps * config.obs_dim),
         horizon_steps=config.horizon_steps,
         action_dim=config.action_dim,
     )

@@ -2,5 +2,16 @@
 
 from dppo_rllib.networks.critic import Critic, CriticConfig
 from dppo_rllib.networks.mlp import MLP, DiffusionMLP, DiffusionMLPConfig, ResidualMLP
+from dppo_rllib.networks.observation import ObservationEncoder, ObservationSpec, VisionConfig
 
-__all__ = ["MLP", "Critic", "CriticConfig", "DiffusionMLP", "DiffusionMLPConfig", "ResidualMLP"]
+__all__ = [
+    "MLP",
+    "Critic",
+    "CriticConfig",
+    "DiffusionMLP",
+    "DiffusionMLPConfig",
+    "ObservationEncoder",
+    "ObservationSpec",
+    "ResidualMLP",
+    "VisionConfig",
+]

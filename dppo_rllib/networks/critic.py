@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dppo_rllib.networks.mlp import build_mlp
+from dppo_rllib.networks.observation import ObservationEncoder, ObservationSpec
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,23 @@ class CriticConfig:
 
 
 class Critic(nn.Module):
-    """`V(s)` of the flattened state history (`Q1` is the authors' name of the MLP).
+    """`V(s)` of an observation history (`Q1` is the authors' name of the MLP).
 
     Args:
         config: Widths and activation.
-        cond_dim: `To * Do`.
+        spec: Shape of the observations.
     """
 
-    def __init__(self, config: CriticConfig, *, cond_dim: int):
+    def __init__(self, config: CriticConfig, spec: ObservationSpec):
         super().__init__()
+        self.encoder = ObservationEncoder(spec)
         self.Q1 = build_mlp(
-            [cond_dim, *config.mlp_dims, 1],
+            [self.encoder.feature_dim, *config.mlp_dims, 1],
             config.activation,
             residual=config.residual,
             use_layernorm=config.use_layernorm,
         )
 
     def forward(self, obs: dict[str, Tensor]) -> Float[Tensor, " B"]:
-        """Values of observation histories `{"state": [B, To, Do]}`."""
-        return self.Q1(obs["state"].flatten(1)).squeeze(-1)
+        """Values of observation histories."""
+        return self.Q1(self.encoder(obs)).squeeze(-1)

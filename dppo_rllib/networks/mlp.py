@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dppo_rllib.networks.observation import ObservationEncoder, ObservationSpec
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "ReLU": nn.ReLU,
     "ELU": nn.ELU,
@@ -168,13 +170,18 @@ class DiffusionMLP(nn.Module):
 
     Args:
         config: Widths and activation.
-        cond_dim: `To * Do`, length of the flattened observation history.
+        spec: Shape of the observations.
         horizon_steps: `Tp`.
         action_dim: `Da`.
     """
 
     def __init__(
-        self, config: DiffusionMLPConfig, *, cond_dim: int, horizon_steps: int, action_dim: int
+        self,
+        config: DiffusionMLPConfig,
+        spec: ObservationSpec,
+        *,
+        horizon_steps: int,
+        action_dim: int,
     ):
         super().__init__()
         self.time_embedding = nn.Sequential(
@@ -183,26 +190,25 @@ class DiffusionMLP(nn.Module):
             nn.Mish(),
             nn.Linear(config.time_dim * 2, config.time_dim),
         )
+        cond_mlp = None
         if config.cond_mlp_dims is not None:
-            self.cond_mlp = MLP([cond_dim, *config.cond_mlp_dims], config.activation)
-            cond_dim = config.cond_mlp_dims[-1]
+            cond_mlp = MLP([spec.cond_dim, *config.cond_mlp_dims], config.activation)
+        self.encoder = ObservationEncoder(spec, cond_mlp, (config.cond_mlp_dims or (0,))[-1])
         chunk_dim = horizon_steps * action_dim
         self.mlp_mean = build_mlp(
-            [chunk_dim + config.time_dim + cond_dim, *config.mlp_dims, chunk_dim],
+            [chunk_dim + config.time_dim + self.encoder.feature_dim, *config.mlp_dims, chunk_dim],
             config.activation,
             residual=config.residual,
             use_layernorm=config.use_layernorm,
         )
-        self._has_cond_mlp = config.cond_mlp_dims is not None
 
     def embed_time(self, timesteps: Int[Tensor, " S"]) -> Float[Tensor, "S E"]:
         """Embedding of forward steps `t`."""
         return self.time_embedding(timesteps)
 
     def encode(self, obs: dict[str, Tensor]) -> Float[Tensor, "B F"]:
-        """The flattened state history `[B, To, Do]`, through the observation MLP if any."""
-        state = obs["state"].flatten(1)
-        return self.cond_mlp(state) if self._has_cond_mlp else state
+        """Features of observation histories; they do not change while a chunk is denoised."""
+        return self.encoder(obs)
 
     def forward(
         self,

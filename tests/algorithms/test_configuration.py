@@ -13,7 +13,7 @@ from dppo_rllib import DiffusionBCConfig, DPPOConfig
 from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
-from dppo_rllib.networks import Critic, CriticConfig
+from dppo_rllib.networks import Critic, CriticConfig, ObservationSpec
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_contradicts_the_base_policy_is_refused(base_policy: Path) -> None:
 def test_a_trained_critic_keeps_its_architecture(tmp_path: Path) -> None:
     config = PolicyConfig(obs_dim=11, action_dim=3)
     architecture = CriticConfig(mlp_dims=(8, 8, 8))
-    critic = Critic(architecture, cond_dim=11)
+    critic = Critic(architecture, ObservationSpec(11))
     weights = DiffusionPolicy(config).state_dict()
     weights |= {f"critic.{k}": v for k, v in critic.state_dict().items()}
     checkpoint = PolicyCheckpoint(config, weights, critic=asdict(architecture))

@@ -15,7 +15,7 @@ from dppo_rllib.checkpoints.official import import_official
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization, make_chunked_env
 from dppo_rllib.modules.policy import PolicyConfig, build_actor, build_dataclass
-from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig
+from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig, ObservationSpec
 from dppo_rllib.rollouts.evaluation import policy_act, run_episodes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -117,7 +117,7 @@ def test_base_fine_tuned_actor_and_critic_are_imported():
     assert policy.config.ft_denoising_steps == 4
     critic = build_dataclass(CriticConfig, policy.critic)
     assert critic == CriticConfig((16, 16, 16), "Mish", residual=True, use_layernorm=False)
-    Critic(critic, cond_dim=5).load_state_dict(policy.component("critic"))
+    Critic(critic, ObservationSpec(5)).load_state_dict(policy.component("critic"))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy, save_policy
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
-from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig
+from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig, ObservationSpec
 
 CONFIG = PolicyConfig(
     obs_dim=5,
@@ -32,7 +32,7 @@ CRITIC = CriticConfig(mlp_dims=(8,))
 
 def make_checkpoint(seed: int = 0, **fields: Any) -> PolicyCheckpoint:
     torch.manual_seed(seed)
-    critic = Critic(CRITIC, cond_dim=10).state_dict()
+    critic = Critic(CRITIC, ObservationSpec(10)).state_dict()
     ends = [np.full(d, v, np.float32) for d in (5, 3) for v in (-0.1, 0.7)]
     values: dict[str, Any] = {
         "config": CONFIG,

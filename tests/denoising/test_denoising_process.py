@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dppo_rllib.denoising import Chain, DenoisingConfig, DenoisingProcess, mean_log_prob
-from dppo_rllib.networks import DiffusionMLP, DiffusionMLPConfig
+from dppo_rllib.networks import DiffusionMLP, DiffusionMLPConfig, ObservationSpec
 
 BATCH, HORIZON, ACTION_DIM, OBS_DIM = 3, 4, 2, 3
 few_examples = settings(max_examples=15, deadline=None)
@@ -28,7 +28,7 @@ def network(seed: int) -> DiffusionMLP:
         torch.manual_seed(seed)
         return DiffusionMLP(
             DiffusionMLPConfig(mlp_dims=(16,), time_dim=4),
-            cond_dim=OBS_DIM,
+            ObservationSpec(OBS_DIM),
             horizon_steps=HORIZON,
             action_dim=ACTION_DIM,
         )

@@ -16,6 +16,8 @@ from golden_tensors import (
     weights,
 )
 
+from dppo_rllib.checkpoints.official_file import native_keys
+
 DENOISERS: dict[str, dict[str, Any]] = {
     "mlp_res_relu": {},
     "mlp_plain_mish_ln": {"residual": False, "activation": "Mish", "use_layernorm": True},
@@ -50,7 +52,7 @@ def test_values_are_the_authors(name):
 
 @pytest.mark.parametrize("name", DENOISERS)
 def test_denoiser_has_the_authors_parameters(name):
-    official = weights(f"net_{name}")
+    official = native_keys(weights(f"net_{name}"))
     network = diffusion_mlp(official, **DENOISERS[name])
     shapes = {key: value.shape for key, value in network.named_parameters()}
     assert shapes == {key: value.shape for key, value in official.items()}

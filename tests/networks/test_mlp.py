@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dppo_rllib.networks import MLP, DiffusionMLP, DiffusionMLPConfig, ResidualMLP
+from dppo_rllib.networks import MLP, DiffusionMLP, DiffusionMLPConfig, ObservationSpec, ResidualMLP
 from dppo_rllib.networks.mlp import ACTIVATIONS, SinusoidalEmbedding
 
 
@@ -20,7 +20,10 @@ def denoiser(cond_dim: int = 5, horizon_steps: int = 4, **config: Any) -> Diffus
     torch.manual_seed(0)
     values = {"mlp_dims": (16, 16, 16), "time_dim": 8} | config
     return DiffusionMLP(
-        DiffusionMLPConfig(**values), cond_dim=cond_dim, horizon_steps=horizon_steps, action_dim=3
+        DiffusionMLPConfig(**values),
+        ObservationSpec(cond_dim),
+        horizon_steps=horizon_steps,
+        action_dim=3,
     )
 
 
@@ -97,7 +100,7 @@ def test_residual_mlp_has_one_block_for_two_hidden_layers(hidden, blocks):
 
 def test_parameters_of_the_hopper_denoiser_are_those_of_its_layers():
     """(Tp·Da + time + Do)·512 + two 512² layers + 512·Tp·Da, biases, and the time MLP."""
-    network = DiffusionMLP(DiffusionMLPConfig(), cond_dim=11, horizon_steps=4, action_dim=3)
+    network = DiffusionMLP(DiffusionMLPConfig(), ObservationSpec(11), horizon_steps=4, action_dim=3)
     time = 16 * 32 + 32 + 32 * 16 + 16
     mlp = (12 + 16 + 11) * 512 + 512 + 2 * (512 * 512 + 512) + 512 * 12 + 12
     assert parameters(network) == time + mlp
