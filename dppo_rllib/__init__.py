@@ -16,10 +16,41 @@ Importing the package registers its algorithms under their names, so that `tune.
 finds them.
 """
 
-from dppo_rllib.algorithms import DPPO, DiffusionBC, DiffusionBCConfig, DPPOConfig
+from dppo_rllib.algorithms import (
+    DPPO,
+    GMMBC,
+    GMMPPO,
+    DiffusionBC,
+    DiffusionBCConfig,
+    DPPOConfig,
+    ExactDPPO,
+    ExactDPPOConfig,
+    GaussianBC,
+    GaussianBCConfig,
+    GaussianPPO,
+    GaussianPPOConfig,
+    GMMBCConfig,
+    GMMPPOConfig,
+)
 from dppo_rllib.registration import register
 
-__all__ = ["DPPO", "DPPOConfig", "DiffusionBC", "DiffusionBCConfig", "register"]
+__all__ = [
+    "DPPO",
+    "GMMBC",
+    "GMMPPO",
+    "DPPOConfig",
+    "DiffusionBC",
+    "DiffusionBCConfig",
+    "ExactDPPO",
+    "ExactDPPOConfig",
+    "GMMBCConfig",
+    "GMMPPOConfig",
+    "GaussianBC",
+    "GaussianBCConfig",
+    "GaussianPPO",
+    "GaussianPPOConfig",
+    "register",
+]
 __version__ = "0.1.0"
 
 register()

@@ -5,9 +5,7 @@ from __future__ import annotations
 from ray.rllib.algorithms import registry
 from ray.tune.registry import register_trainable
 
-from dppo_rllib.algorithms import DPPO, DiffusionBC
-
-ALGORITHMS = {"DPPO": DPPO, "DiffusionBC": DiffusionBC}
+from dppo_rllib.algorithms.by_kind import ALGORITHMS
 
 
 def register() -> None:

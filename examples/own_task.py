@@ -86,8 +86,10 @@ else:
             max_episode_steps=STEPS,
             dataset=DEMONSTRATIONS,
             success="within 0.1 of the goal",
-            pretrain={"network": {"mlp_dims": (128, 128, 128)}, "minibatch_size": 256},
-            finetune={"minibatch_size": 5000, "actor_lr": 3e-4},
+            settings={
+                "DiffusionBC": {"network": {"mlp_dims": (128, 128, 128)}, "minibatch_size": 256},
+                "DPPO": {"minibatch_size": 5000, "actor_lr": 3e-4},
+            },
             rollout_fragment_length=20,
             epochs=20,
             iterations=10,

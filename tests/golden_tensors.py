@@ -20,6 +20,9 @@ from dppo_rllib.networks import (
     DiffusionMLP,
     DiffusionMLPConfig,
     ObservationSpec,
+    UNet1D,
+    UNet1DConfig,
+    VisionConfig,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -71,6 +74,40 @@ def diffusion_mlp(state: dict[str, Tensor], cond_steps: int = 1, **config: Any) 
 def critic(state: dict[str, Tensor], **config: Any) -> Critic:
     """The small critic of the golden models with the given weights, strictly loaded."""
     network = Critic(CriticConfig(mlp_dims=(16, 16, 16), **config), ObservationSpec(OBS_DIM))
+    network.load_state_dict(native_keys(state), strict=True)
+    return network
+
+
+def vision_spec(num_cameras: int = 1, **vision: Any) -> ObservationSpec:
+    """Observations of the golden networks that see pictures of 48 x 48 pixels."""
+    values = {"embed_dim": 16, "num_heads": 2, "spatial_emb": 8} | vision
+    config = VisionConfig(num_cameras=num_cameras, **values)
+    return ObservationSpec(OBS_DIM, (3 * num_cameras, 48, 48), config)
+
+
+def vision_mlp(state: dict[str, Tensor], spec: ObservationSpec) -> DiffusionMLP:
+    """The small denoiser that sees pictures, strictly loaded."""
+    config = DiffusionMLPConfig(mlp_dims=(32, 32, 32), time_dim=8, activation="Mish")
+    network = DiffusionMLP(config, spec, horizon_steps=HORIZON, action_dim=ACTION_DIM)
+    network.load_state_dict(native_keys(state), strict=True)
+    return network
+
+
+def vision_critic(state: dict[str, Tensor]) -> Critic:
+    """The small critic that sees pictures, strictly loaded."""
+    network = Critic(CriticConfig(mlp_dims=(16, 16, 16)), vision_spec())
+    network.load_state_dict(native_keys(state), strict=True)
+    return network
+
+
+def unet1d(state: dict[str, Tensor], spec: ObservationSpec | None = None, **config: Any) -> UNet1D:
+    """A small U-Net with the given weights, strictly loaded; it sees pictures if `spec` does."""
+    network = UNet1D(
+        UNet1DConfig(**({"diffusion_step_embed_dim": 8, "dim": 8, "n_groups": 4} | config)),
+        spec or ObservationSpec(OBS_DIM),
+        horizon_steps=HORIZON,
+        action_dim=ACTION_DIM,
+    )
     network.load_state_dict(native_keys(state), strict=True)
     return network
 

@@ -1,27 +1,12 @@
-"""Pre-training: behaviour cloning of a diffusion policy, as an RLlib algorithm."""
+"""Pre-training of diffusion policies."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
-import gymnasium
-import numpy as np
-from ray.rllib.algorithms.algorithm_config import NotProvided
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.utils.checkpoints import Checkpointable
-from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMERS
-
-from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm, checked
-from dppo_rllib.algorithms.diffusion_bc_learner import DiffusionBCLearner
-from dppo_rllib.algorithms.diffusion_config import POSITIVE, DiffusionConfig
-from dppo_rllib.datasets import read_statistics
-from dppo_rllib.datasets.lerobot_layout import ACTION, OBSERVATION
-from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.bc_module import DiffusionBCModule
+from dppo_rllib.algorithms.bc import ChunkBC, ChunkBCConfig
+from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
 
 
-class DiffusionBCConfig(DiffusionConfig):
+class DiffusionBCConfig(ChunkBCConfig, DiffusionConfig):
     """Configuration of pre-training; the defaults are the authors' for Gym.
 
     ```python
@@ -35,97 +20,6 @@ class DiffusionBCConfig(DiffusionConfig):
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or DiffusionBC)
-        self.dataset: str | None = None
-        self.num_env_runners = 0
-        self.minibatch_size = 128
-        self.lr = 1e-3
-        self.min_lr = 1e-4
-        self.lr_warmup_epochs = 1
-        self.lr_cycle_epochs = 200
-        self.weight_decay = 1e-6
-        self.ema_decay = 0.995
-        self.ema_update_every = 10
-        self.ema_start_epoch = 20
-        self.validation_fraction = 0.05
-
-    @property
-    def is_online(self) -> bool:
-        """There are no training runners."""
-        return False
-
-    def training(
-        self,
-        *,
-        dataset: str | os.PathLike[str] = NotProvided,
-        min_lr: float = NotProvided,
-        lr_warmup_epochs: int = NotProvided,
-        lr_cycle_epochs: int = NotProvided,
-        weight_decay: float = NotProvided,
-        ema_decay: float = NotProvided,
-        ema_update_every: int = NotProvided,
-        ema_start_epoch: int = NotProvided,
-        validation_fraction: float = NotProvided,
-        **kwargs: Any,
-    ) -> DiffusionBCConfig:
-        """Sets what pre-training adds to the settings of `DiffusionConfig` and of RLlib.
-
-        RLlib's `lr` (after the warm-up), `minibatch_size` (over all learners) and `grad_clip` are
-        used as well.
-
-        Args:
-            dataset: Demonstrations in the LeRobot v3 layout; their statistics become the
-                normalisation. Every learner reads them.
-            min_lr: Learning rate in the first epoch and at the end of a cycle.
-            lr_warmup_epochs: Epochs of linear warm-up.
-            lr_cycle_epochs: Epochs of a cosine cycle.
-            weight_decay: Of AdamW.
-            ema_decay: Decay of the running average of the weights, which is the policy.
-            ema_update_every: Gradient steps between two updates of the average.
-            ema_start_epoch: Until then the average is a copy.
-            validation_fraction: Share of the episodes that is held out to measure the loss.
-            kwargs: Settings of `DiffusionConfig.training` and of RLlib.
-
-        Raises:
-            FileNotFoundError: There is no dataset.
-            ValueError: It cannot be read.
-        """
-        own = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        if (given := own.pop("dataset")) is not NotProvided:
-            self._read_dataset(given)
-        super().training(**kwargs)
-        self._set(own)
-        return self
-
-    def _read_dataset(self, path: str | os.PathLike[str]) -> None:
-        self.dataset = os.path.abspath(path)
-        statistics = read_statistics(self.dataset)
-        for column in (OBSERVATION, ACTION):
-            if column not in statistics:
-                raise ValueError(
-                    f"dataset={self.dataset}: no statistics of {column}, only of "
-                    f"{sorted(statistics)}"
-                )
-        observations, actions = statistics[OBSERVATION], statistics[ACTION]
-        self.normalization = Normalization(
-            obs_min=np.asarray(observations["min"], np.float32),
-            obs_max=np.asarray(observations["max"], np.float32),
-            action_min=np.asarray(actions["min"], np.float32),
-            action_max=np.asarray(actions["max"], np.float32),
-        ).to_dict()
-
-    def update_from_dict(self, config_dict: dict[str, Any]) -> DiffusionBCConfig:
-        """As `DiffusionConfig`; statistics of the dataset yield to a given normalisation."""
-        if path := config_dict.get("dataset"):
-            self._read_dataset(path)
-        return super().update_from_dict(config_dict)
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """`DiffusionBCModule` with these settings."""
-        return RLModuleSpec(module_class=DiffusionBCModule, model_config=self._policy_fields())
-
-    def get_default_learner_class(self) -> type[DiffusionBCLearner]:
-        """`DiffusionBCLearner`."""
-        return DiffusionBCLearner
 
     def validate(self) -> None:
         """Checks all settings before anything is built.
@@ -133,34 +27,14 @@ class DiffusionBCConfig(DiffusionConfig):
         Raises:
             ValueError: Names field, value and what was expected.
         """
+        if self.learned_eta is not None:
+            raise ValueError(
+                f"learned_eta={self.learned_eta}: only fine-tuning learns it; expected None"
+            )
         super().validate()
-        if self.dataset is None or self.normalization is None:
-            raise ValueError("dataset=None: expected training(dataset='<directory>')")
-        self.policy_config(obs_dim=1, action_dim=1)
-        self._check_whole(("minibatch_size", "ema_update_every", "learner_threads"))
-        self._check_ranges(
-            ("minibatch_size", "ema_update_every", "lr_cycle_epochs", "learner_threads"), POSITIVE
-        )
-        self._check_ranges(("lr", "min_lr", "lr_warmup_epochs", "weight_decay"), 0)
-        self._check_ranges(("ema_start_epoch", "grad_clip"), 0)
-        self._check_ranges(("ema_decay", "validation_fraction"), 0, 1)
-        self._check_lr_schedule("", "epochs")
-        self._check_unused(
-            {
-                "num_epochs": "the number of training iterations, each is an epoch",
-                "train_batch_size": "minibatch_size",
-                "gamma": "nothing: there is no return in behaviour cloning",
-            }
-        )
-        obs_dim, action_dim = (len(self.normalization[k]) for k in ("obs_min", "action_min"))
-        box = gymnasium.spaces.Box
-        self.observation_space = gymnasium.spaces.Dict(
-            state=box(-np.inf, np.inf, (self.cond_steps, obs_dim), np.float32)
-        )
-        self.action_space = box(-1, 1, (self.act_steps, action_dim), np.float32)
 
 
-class DiffusionBC(DiffusionAlgorithm):
+class DiffusionBC(ChunkBC):
     """Behaviour cloning of a diffusion policy (DPPO, App. D; Chi et al. 2023, Sec. III).
 
     One training iteration is one epoch over the demonstrations.
@@ -170,16 +44,3 @@ class DiffusionBC(DiffusionAlgorithm):
     def get_default_config(cls) -> DiffusionBCConfig:
         """`DiffusionBCConfig()`."""
         return DiffusionBCConfig()
-
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """RLlib's restore without its last step, which takes training runners for granted.
-
-        Evaluation runners get their weights with each evaluation.
-        """
-        Checkpointable.restore_from_path(self, path, *args, **kwargs)
-
-    def training_step(self) -> None:
-        """One epoch on all learners."""
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
-            results = self.learner_group.foreach_learner(lambda learner: learner.train_epoch())
-        self.metrics.aggregate(checked(results), key=LEARNER_RESULTS)

@@ -1,177 +1,174 @@
-"""DPPO as an RLlib algorithm: its training step."""
+"""DPPO: PPO over the last denoising steps of a diffusion policy."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-import ray
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.learner.training_data import TrainingData
-from ray.rllib.utils.metrics import (
-    ENV_RUNNER_RESULTS,
-    ENV_RUNNER_SAMPLING_TIMER,
-    LEARNER_RESULTS,
-    LEARNER_UPDATE_TIMER,
-    SYNCH_WORKER_WEIGHTS_TIMER,
-    TIMERS,
-)
+from jaxtyping import Float
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from torch import Tensor
 
-from dppo_rllib.algorithms.diffusion_algorithm import DiffusionAlgorithm, checked
-from dppo_rllib.algorithms.dppo_config import DPPOConfig
-from dppo_rllib.algorithms.schedules import step_value_at
-from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy
-from dppo_rllib.rollouts.rollout import Rollout, RolloutFailure
-
-_MAX_ATTEMPTS = 5
+from dppo_rllib.algorithms.chunk_config import POSITIVE
+from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+from dppo_rllib.algorithms.ppo_algorithm import ChunkPPO
+from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
+from dppo_rllib.algorithms.ppo_loss import clip_ranges, denoising_discounts
+from dppo_rllib.algorithms.schedules import Schedule, check_schedule, step_value_at, value_at
+from dppo_rllib.checkpoints import PolicyCheckpoint
+from dppo_rllib.modules.chunk_module import DiffusionRLModule
 
 
-class DPPO(DiffusionAlgorithm):
+class DPPOConfig(ChunkPPOConfig, DiffusionConfig):
+    """Configuration of DPPO. The defaults are the authors' for Gym (40 environments, 500 chunks).
+
+    ```python
+    config = (
+        DPPOConfig()
+        .environment("Hopper-v5")
+        .env_runners(num_env_runners=2)
+        .training(base_policy="results/RUN/policy", clip_param=0.01)
+    )
+    algo = config.build_algo()
+    algo.train()
+    ```
+    """
+
+    module_class = DiffusionRLModule
+    base_kinds = ("diffusion",)
+
+    def __init__(self, algo_class: type | None = None):
+        super().__init__(algo_class=algo_class or DPPO)
+        self.ft_denoising_steps: Schedule = 10
+        self.gamma_denoising = 0.99
+        self.clip_param_base = 0.01
+        self.clip_param_rate = 3.0
+        self.eta_lr = 1e-4
+        self.eta_min_lr = 1e-4
+        self.eta_lr_warmup_steps = 10
+        self.eta_lr_cycle_steps = 1000
+        self.eta_weight_decay = 0.0
+
+    def training(
+        self,
+        *,
+        ft_denoising_steps: Schedule = NotProvided,
+        gamma_denoising: float = NotProvided,
+        clip_param_base: float = NotProvided,
+        clip_param_rate: float = NotProvided,
+        eta_lr: float = NotProvided,
+        eta_min_lr: float = NotProvided,
+        eta_lr_warmup_steps: int = NotProvided,
+        eta_lr_cycle_steps: int = NotProvided,
+        eta_weight_decay: float = NotProvided,
+        **kwargs: Any,
+    ) -> DPPOConfig:
+        """Sets what DPPO adds to the settings of `ChunkPPOConfig`, `DiffusionConfig` and RLlib.
+
+        Args:
+            ft_denoising_steps: `K'`, last sampler steps that are fine-tuned; a number, or
+                `[[0, K'], [iteration, K'], …]` that falls.
+            gamma_denoising: Discount of the advantage per denoising step still to go.
+            clip_param_base: Clip range of the noisiest fine-tuned step; `clip_param` is that of
+                the last.
+            clip_param_rate: How fast the range grows between the two.
+            eta_lr: Learning rate of a learned noise level after its warm-up.
+            eta_min_lr: As `actor_min_lr`.
+            eta_lr_warmup_steps: As `actor_lr_warmup_steps`.
+            eta_lr_cycle_steps: As `actor_lr_cycle_steps`.
+            eta_weight_decay: As `actor_weight_decay`.
+            kwargs: Other settings; `base_policy` comes first, what is given beside it after.
+
+        Raises:
+            FileNotFoundError: `base_policy` does not exist.
+            TypeError: A setting is unknown.
+        """
+        own = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
+        super().training(**kwargs)
+        self._set(own)
+        return self
+
+    def _take_over(self, policy: Any) -> None:
+        super()._take_over(policy)
+        if policy.fine_tuned:
+            self.ft_denoising_steps = policy.ft_denoising_steps
+
+    def _policy_fields(self) -> dict[str, Any]:
+        steps = step_value_at(self.ft_denoising_steps, 0)
+        return super()._policy_fields() | {"ft_denoising_steps": steps}
+
+    def policy_schedule(self, iteration: int) -> dict[str, Any]:
+        """`K'` and the floor of the sampling noise in an iteration."""
+        return {
+            "ft_denoising_steps": step_value_at(self.ft_denoising_steps, iteration),
+            "min_sampling_denoising_std": value_at(self.min_sampling_denoising_std, iteration),
+        }
+
+    def clip_ranges(self, chain_steps: int) -> Float[Tensor, " K_ft"]:
+        """Clip range of each fine-tuned step, see `ppo_loss.clip_ranges`."""
+        return clip_ranges(chain_steps, self.clip_param, self.clip_param_base, self.clip_param_rate)
+
+    def step_discounts(self, chain_steps: int) -> Float[Tensor, " K_ft"]:
+        """`gamma_denoising^k`, k steps before the last."""
+        return denoising_discounts(chain_steps, self.gamma_denoising)
+
+    def validate(self) -> None:
+        """Checks all settings and how they fit together, before anything is built.
+
+        Raises:
+            ValueError: Names field, value and what was expected.
+        """
+        check_schedule("ft_denoising_steps", self.ft_denoising_steps)
+        self._validate_fine_tuned_steps()
+        super().validate()
+        positive = ("clip_param_base", "clip_param_rate", "eta_lr_cycle_steps")
+        self._check_ranges(positive, POSITIVE)
+        natural = ("eta_lr", "eta_min_lr", "eta_lr_warmup_steps", "eta_weight_decay")
+        self._check_ranges(natural, 0)
+        self._check_ranges(("gamma_denoising",), 0, 1)
+        self._check_lr_schedule("eta_", "steps")
+        if self.clip_param_base > self.clip_param:
+            raise ValueError(
+                f"clip_param_base={self.clip_param_base}: expected at most "
+                f"clip_param={self.clip_param}"
+            )
+        if self.entropy_coeff > 0 and self.learned_eta is None:
+            raise ValueError(
+                f"entropy_coeff={self.entropy_coeff}: rewards a learned noise level; set "
+                "learned_eta, or entropy_coeff=0"
+            )
+
+    def _validate_fine_tuned_steps(self) -> None:
+        schedule = self.ft_denoising_steps
+        steps = [schedule] if isinstance(schedule, (int, float)) else [v for _, v in schedule]
+        limit = self.ddim_steps or self.denoising_steps
+        for value in steps:
+            if value != int(value) or not 1 <= value <= limit:
+                raise ValueError(
+                    f"ft_denoising_steps={schedule}: expected whole numbers from 1 to the "
+                    f"sampler's {limit} steps"
+                )
+        if steps != sorted(steps, reverse=True):
+            raise ValueError(f"ft_denoising_steps={schedule}: expected numbers that do not rise")
+
+    def _validate_base_policy(self, checkpoint: PolicyCheckpoint) -> None:
+        super()._validate_base_policy(checkpoint)
+        theirs: Any = checkpoint.config
+        ours = step_value_at(self.ft_denoising_steps, 0)
+        if theirs.fine_tuned and theirs.ft_denoising_steps != ours:
+            raise ValueError(
+                f"ft_denoising_steps={ours}: base_policy={self.base_policy} was made with "
+                f"ft_denoising_steps={theirs.ft_denoising_steps}"
+            )
+
+
+class DPPO(ChunkPPO):
     """Diffusion Policy Policy Optimization (Ren et al. 2024, arXiv 2409.00588).
 
     Runners sample chunks and keep their denoising chains; learners run PPO over the last
-    `ft_denoising_steps` steps. The driver handles references, counters and metrics only.
+    `ft_denoising_steps` steps.
     """
 
     @classmethod
     def get_default_config(cls) -> DPPOConfig:
         """`DPPOConfig()`."""
         return DPPOConfig()
-
-    def setup(self, config: AlgorithmConfig) -> None:
-        """Builds runners and learners, and loads the base policy into them."""
-        super().setup(config)
-        self._sync_base = True
-        if self.config.base_policy is not None:
-            self._load_base_policy(load_policy(self.config.base_policy))
-
-    def _load_base_policy(self, checkpoint: PolicyCheckpoint) -> None:
-        policy, path = checkpoint.config, self.config.base_policy
-        obs_space, action_space = self.spaces[DEFAULT_MODULE_ID]
-        for name, given, expected in (
-            ("observation dimension", obs_space["state"].shape[-1], policy.obs_dim),
-            ("action dimension", action_space.shape[-1], policy.action_dim),
-        ):
-            if given != expected:
-                raise ValueError(
-                    f"env={self.config.env}: {name} {given}, but base_policy={path} was made for "
-                    f"{expected}"
-                )
-        base = checkpoint.component("actor")
-        parts = {
-            "policy.actor": base,
-            "policy.actor_ft": checkpoint.component("actor_ft") or base,
-            "critic": checkpoint.component("critic"),
-        }
-        state = {f"{part}.{k}": v.numpy() for part, ws in parts.items() for k, v in ws.items()}
-        self.learner_group.set_weights({DEFAULT_MODULE_ID: state})
-
-    # --- One iteration -------------------------------------------------------------------------
-
-    def training_step(self) -> None:
-        """Samples with the present weights, updates them."""
-        for _ in range(_MAX_ATTEMPTS):
-            with self.metrics.log_time(
-                (TIMERS, SYNCH_WORKER_WEIGHTS_TIMER), reduce="mean", window=1
-            ):
-                weights = self._acting_weights()
-            with self.metrics.log_time(
-                (TIMERS, ENV_RUNNER_SAMPLING_TIMER), reduce="mean", window=1
-            ):
-                rollouts = self._sample(weights)
-            self.metrics.aggregate([r.metrics for r in rollouts], key=ENV_RUNNER_RESULTS)
-            with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER), reduce="mean", window=1):
-                results = self._update(rollouts)
-            if all(result is not None for result in results):
-                break
-            self.metrics.log_value("num_lost_iterations", 1, reduce="lifetime_sum")
-        else:
-            raise RuntimeError(
-                f"trajectories were lost {_MAX_ATTEMPTS} times in a row; see the logs of the "
-                "environment runners"
-            )
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
-
-    def _acting_weights(self) -> Any:
-        """The learners' weights, by reference where runners are remote.
-
-        The base actor goes along the first time, after a restore, and when annealing `K'` has
-        changed it; the local runner gets it too, from which restarted runners are filled.
-        """
-        schedule = self.config.ft_denoising_steps
-        annealed = self.iteration > 0 and step_value_at(schedule, self.iteration) != step_value_at(
-            schedule, self.iteration - 1
-        )
-        whole = self._sync_base or annealed
-        remote = self.env_runner_group.num_remote_env_runners() > 0
-        components = ["actor", "actor_ft"] if whole else ["actor_ft"]
-
-        # Lambdas: what is sent to an actor must not be wrapped by a runtime type checker.
-        results = self.learner_group.foreach_learner(
-            (lambda learner: [ray.put(learner.acting_state(components))])
-            if remote
-            else (lambda learner: learner.acting_state(components)),
-            remote_actor_ids=[0],
-        )
-        result = checked(results)[0]
-        if whole and remote and self.env_runner is not None:
-            self.env_runner.set_state(ray.get(result[0]))
-        self._sync_base = False
-        return result
-
-    def _sample(self, weights: Any) -> list[Rollout]:
-        shards, iteration = max(1, self.config.num_learners), self.iteration
-        group = self.env_runner_group
-        remote = group.num_remote_env_runners() > 0
-        for attempt in range(_MAX_ATTEMPTS):
-            outcomes = group.foreach_env_runner(
-                lambda runner: runner.rollout(shards, iteration, weights),
-                local_env_runner=not remote,
-                timeout_seconds=None,
-            )
-            for outcome in outcomes:
-                if isinstance(outcome, RolloutFailure):
-                    raise RuntimeError(
-                        f"environment runner {outcome.worker_index} failed:\n{outcome.traceback}"
-                    )
-            if outcomes:
-                lost = max(1, group.num_remote_env_runners()) - len(outcomes)
-                self.metrics.log_value("num_lost_rollouts", lost, reduce="lifetime_sum")
-                return outcomes
-            time.sleep(2.0**attempt)
-            self.restore_env_runners(group)
-        raise RuntimeError(
-            f"all {self.config.num_env_runners} environment runners died {_MAX_ATTEMPTS} times in "
-            "a row; see their logs, and the memory of their machines"
-        )
-
-    def _update(self, rollouts: list[Rollout]) -> Any:
-        shards = range(len(rollouts[0].shards))
-        data = [rollout.shards[i] for i in shards for rollout in rollouts]
-        if isinstance(data[0], ray.ObjectRef):
-            training_data = TrainingData(batch_refs=data)
-        elif self.config.num_learners > 0:
-            training_data = TrainingData(batches=data)
-        else:
-            training_data = TrainingData(batch=data[0])
-        return self.learner_group.update(
-            training_data=training_data, defer_solve_refs_to_learner=True
-        )
-
-    # --- Checkpoints ---------------------------------------------------------------------------
-
-    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """RLlib's, without the path of the base policy: a checkpoint holds all its weights."""
-        (config,), kwargs = super().get_ctor_args_and_kwargs()
-        return ({**config, "base_policy": None},), kwargs
-
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """RLlib's restore; runners get all weights with the next request."""
-        super().restore_from_path(path, *args, **kwargs)
-        self._sync_base = True
-
-    def set_state(self, state: Any) -> None:
-        """RLlib's state; runners get all weights with the next request."""
-        super().set_state(state)
-        self._sync_base = True

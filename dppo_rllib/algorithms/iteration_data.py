@@ -51,6 +51,15 @@ class IterationData:
         """Training samples of all learners."""
         return len(self.advantages) * self.ft_denoising_steps
 
+    @property
+    def has_pictures(self) -> bool:
+        """Encoding an observation is costly."""
+        return "rgb" in self.obs
+
+    def observations(self, rows: Int[Tensor, " B"]) -> dict[str, Tensor]:
+        """Observation histories of some own rows."""
+        return {key: values[rows] for key, values in self.obs.items()}
+
     def locate(
         self, pairs: Int[Tensor, " B"]
     ) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"], Tensor]:

@@ -20,6 +20,9 @@ from dppo_rllib.algorithms.iteration_data import (
 from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
 from dppo_rllib.rollouts.trajectories import Trajectories
 
+# From observations, chains and `EnvironmentLayout.own_rows` to observations and log-probabilities.
+Augment = Callable[[dict[str, Tensor], Tensor, np.ndarray], tuple[dict[str, Tensor], Tensor]]
+
 
 def prepare_iteration(
     trajectories: Trajectories,
@@ -27,6 +30,7 @@ def prepare_iteration(
     scaler: RunningRewardScaler,
     config: Any,
     device: torch.device,
+    augment: Augment | None = None,
 ) -> tuple[IterationData, dict[str, float]]:
     """Moves one iteration to the device once, and computes what its epochs need.
 
@@ -36,6 +40,7 @@ def prepare_iteration(
         scaler: Running reward scaling; it takes the rewards of all learners in.
         config: A `DPPOConfig`.
         device: The learner's.
+        augment: Moves the pictures of observations, and scores their chains anew.
 
     Returns:
         The data, and figures about it for the log.
@@ -44,6 +49,9 @@ def prepare_iteration(
     reward = to_device(scaled_rewards(trajectories, layout, scaler, config), device)
     rows = flatten_rows(trajectories, device)
     obs = {k.removeprefix("obs."): v for k, v in rows.items() if k.startswith("obs.")}
+    log_probs = rows["log_probs"]
+    if augment is not None:
+        obs, log_probs = augment(obs, rows["chains"], layout.own_rows(trajectories.num_chunk_steps))
     values = values_of(obs).view(reward.shape)
     advantages = generalized_advantages(
         reward,
@@ -62,7 +70,7 @@ def prepare_iteration(
     data = IterationData(
         obs=obs,
         chains=rows["chains"],
-        log_probs=rows["log_probs"],
+        log_probs=log_probs,
         values=values.flatten(),
         returns=returns.flatten(),
         advantages=everyone[0].flatten(),

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dppo_rllib.modules.policy import DiffusionPolicy
+from dppo_rllib.modules.policy import ChunkPolicy
 
 
 def teacher_loss(
-    policy: DiffusionPolicy, obs: dict[str, Tensor], noise: Float[Tensor, "S_1 B Tp Da"]
+    policy: ChunkPolicy, obs: dict[str, Tensor], noise: Float[Tensor, "draws B ..."]
 ) -> Float[Tensor, " B"]:
     """Negative log-probability of the base policy's own chains (DPPO, App. C).
 
@@ -19,10 +19,11 @@ def teacher_loss(
         obs: Observation histories `{key: [B, To, …]}`.
         noise: Of the base policy's sampling.
     """
-    rows, steps = len(next(iter(obs.values()))), policy.ft_denoising_steps
-    chain = policy.sample(obs, noise=noise, base_only=True).x
+    rows, steps = len(obs["state"]), policy.chain_steps
+    with torch.no_grad():
+        chain = policy.sample(obs, noise=noise, base_only=True).x
     log_probs = policy.log_prob(
-        {k: v.repeat_interleave(steps, dim=0) for k, v in obs.items()},
+        {k: v.repeat_interleave(steps, dim=0) for k, v in policy.encode(obs).items()},
         chain[:, :-1].flatten(0, 1),
         chain[:, 1:].flatten(0, 1),
         torch.arange(steps, device=chain.device).repeat(rows),

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_MEANS = ("policy_loss", "mean_kl_loss", "ratio", "vf_loss", "bc_loss")
+_MEANS = ("policy_loss", "mean_kl_loss", "ratio", "vf_loss", "bc_loss", "entropy")
 
 
 class MinibatchStatistics:
@@ -56,20 +56,21 @@ class MinibatchStatistics:
         return torch.cat([self.sums[: len(_MEANS)] / rows, fractions])
 
 
-def update_figures(
-    means: Float[Tensor, "U L"], vf_loss_coeff: float, bc_loss_coeff: float
-) -> dict[str, float]:
-    """Figures for the log from `MinibatchStatistics.means` of all minibatches of an update."""
+def update_figures(means: Float[Tensor, "U L"], **coefficients: float) -> dict[str, float]:
+    """Figures for the log from `MinibatchStatistics.means` of all minibatches of an update.
+
+    Args:
+        means: A row per minibatch.
+        coefficients: Weight of each term beside the policy loss; one of weight 0 is not reported.
+    """
     mean = means.mean(dim=0).tolist()
     figures = dict(zip(_MEANS, mean, strict=False))
     fractions = mean[len(_MEANS) :]
-    figures["total_loss"] = (
-        figures["policy_loss"]
-        + vf_loss_coeff * figures["vf_loss"]
-        + bc_loss_coeff * figures["bc_loss"]
-    )
-    if bc_loss_coeff == 0:
-        del figures["bc_loss"]
+    figures["total_loss"] = figures["policy_loss"]
+    for name, coefficient in coefficients.items():
+        figures["total_loss"] += coefficient * figures[name]
+        if coefficient == 0:
+            del figures[name]
     figures["max_kl"] = float(means[:, _MEANS.index("mean_kl_loss")].max())
     figures["clip_fraction"] = sum(fractions) / len(fractions)
     return figures | {f"clip_fraction_step_{k}": value for k, value in enumerate(fractions)}

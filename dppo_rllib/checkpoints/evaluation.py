@@ -9,6 +9,7 @@ import gymnasium
 
 from dppo_rllib.checkpoints.policy_checkpoint import PolicyCheckpoint
 from dppo_rllib.environments import ChunkedVectorEnv, make_chunked_env
+from dppo_rllib.modules.chunk_module import SHAPES, shapes_of
 from dppo_rllib.modules.threads import torch_threads
 from dppo_rllib.rollouts.evaluation import EpisodeResults, policy_act, run_episodes
 
@@ -54,6 +55,7 @@ def make_env(
             num_envs,
             act_steps=policy.act_steps,
             cond_steps=policy.cond_steps,
+            img_cond_steps=policy.vision.img_cond_steps if policy.vision else 1,
             normalization=checkpoint.normalization,
             env_kwargs=dict(env_config or {}),
             max_episode_steps=max_episode_steps,
@@ -61,16 +63,11 @@ def make_env(
         )
     except gymnasium.error.Error as error:
         raise ValueError(f"env={env}: cannot be built ({error})") from error
-    spaces = (envs.single_observation_space, envs.single_action_space)
-    assert isinstance(spaces[0], gymnasium.spaces.Dict)
-    for name, shape, expected in (
-        ("observation dimension", spaces[0]["state"].shape, policy.obs_dim),
-        ("action dimension", spaces[1].shape, policy.action_dim),
-    ):
-        assert shape is not None
-        if shape[-1] != expected:
+    shapes = shapes_of(envs.single_observation_space, envs.single_action_space)
+    for name, given in shapes.items():
+        if given != (expected := getattr(policy, name)):
             envs.close()
-            raise ValueError(f"env={env}: {name} {shape[-1]}, but the policy has {expected}")
+            raise ValueError(f"env={env}: {SHAPES[name]} {given}, but the policy has {expected}")
     return envs
 
 

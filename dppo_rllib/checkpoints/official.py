@@ -26,7 +26,8 @@ from dppo_rllib.checkpoints.official_file import OfficialFile, read_official
 from dppo_rllib.checkpoints.policy_checkpoint import PolicyCheckpoint
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.policy import PolicyConfig, build_actor, build_dataclass
+from dppo_rllib.modules.diffusion_policy import DiffusionPolicyConfig
+from dppo_rllib.modules.policy import build_dataclass
 from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig, ObservationSpec
 
 _ETA_MIN, _ETA_MAX = 0.1, 1.0  # in every configuration of the authors
@@ -138,7 +139,7 @@ def import_official(
     }
     if repeated := sorted(sampler.keys() & (denoising or {})):
         raise ValueError(f"denoising: holds {repeated}, which are arguments of their own")
-    config = PolicyConfig(
+    config = DiffusionPolicyConfig(
         obs_dim=obs_dim,
         action_dim=action_dim,
         cond_steps=cond_steps,
@@ -282,13 +283,13 @@ def _eta(ddim_steps: int | None, file: OfficialFile) -> dict[str, float]:
 
 
 def _weights(
-    config: PolicyConfig, critic: CriticConfig | None, file: OfficialFile
+    config: DiffusionPolicyConfig, critic: CriticConfig | None, file: OfficialFile
 ) -> dict[str, Tensor]:
     """Weights by native name, checked against the networks that will load them."""
-    check_state(file.base, build_actor(config), "network", file.path)
+    check_state(file.base, config.build_network(), "network", file.path)
     parts = {"actor": file.base}
     if file.actor_ft is not None:
-        check_state(file.actor_ft, build_actor(config), "actor_ft", file.path)
+        check_state(file.actor_ft, config.build_network(), "actor_ft", file.path)
         parts["actor_ft"] = file.actor_ft
     if file.critic is not None and critic is not None:
         network = Critic(critic, ObservationSpec(config.cond_steps * config.obs_dim))

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from dppo_rllib.datasets.atomic import new_directory
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig, build_dataclass
-from dppo_rllib.networks import Critic, CriticConfig, ObservationSpec
+from dppo_rllib.modules.policies import build_policy, policy_config_from_dict
+from dppo_rllib.modules.policy import ChunkPolicy, PolicyConfig, build_dataclass
+from dppo_rllib.networks import Critic, CriticConfig
 
 FORMAT_VERSION = 1
 _JSON, WEIGHTS = "policy.json", "policy.safetensors"
@@ -61,10 +62,11 @@ class PolicyCheckpoint:
         prefix = f"{name}."
         return {k.removeprefix(prefix): v for k, v in self.weights.items() if k.startswith(prefix)}
 
-    def build(self) -> DiffusionPolicy:
+    def build(self) -> ChunkPolicy:
         """The policy, ready to act."""
-        policy = DiffusionPolicy(self.config)
-        policy.load_state_dict({k: v for k, v in self.weights.items() if "critic." not in k})
+        policy = build_policy(self.config)
+        own = {k: v for k, v in self.weights.items() if not k.startswith("critic.")}
+        policy.load_state_dict(own)
         return policy.eval()
 
 
@@ -118,7 +120,7 @@ def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
     source = directory / _JSON
     values = _read_description(source)
     try:
-        config = PolicyConfig.from_dict(values.pop("config"))
+        config = policy_config_from_dict(values.pop("config"))
         normalization = values.pop("normalization")
         if normalization is not None:
             normalization = Normalization.from_dict(normalization)
@@ -171,10 +173,10 @@ def _check_normalization(normalization: Normalization, config: PolicyConfig) -> 
 def check_weights(checkpoint: PolicyCheckpoint, source: str) -> None:
     """Raises ValueError unless the weights are those of `checkpoint.config` and `.critic`."""
     config, given = checkpoint.config, checkpoint.weights
-    expected = DiffusionPolicy(config).state_dict()
+    expected = build_policy(config).state_dict()
     if checkpoint.critic is not None:
         architecture = build_dataclass(CriticConfig, checkpoint.critic)
-        critic = Critic(architecture, ObservationSpec(config.cond_steps * config.obs_dim))
+        critic = Critic(architecture, config.observation_spec)
         expected |= {f"critic.{key}": value for key, value in critic.state_dict().items()}
     missing, unknown = sorted(expected.keys() - given), sorted(given.keys() - expected)
     if missing or unknown:

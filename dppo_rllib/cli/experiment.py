@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.checkpoints import load_policy, save_policy
 from dppo_rllib.checkpoints.evaluation import make_env
 from dppo_rllib.cli.errors import user_errors
@@ -90,7 +91,7 @@ def _train(console: Console, plan: Plan, history: History) -> Outcome:
     start_ray()
     try:
         if plan.config is None:
-            tuner = restored_tuner(plan.algorithm, plan.output)
+            tuner = restored_tuner(ALGORITHMS[plan.algorithm], plan.output)
         else:
             with user_errors():
                 place(plan.config, {key.partition(".")[0] for key in plan.settings})

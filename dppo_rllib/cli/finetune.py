@@ -19,6 +19,12 @@ def finetune(
         Path | None,
         typer.Option("--from", help="Policy, checkpoint or run to start from; default: the task's"),
     ] = None,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(
+            help="DPPO, ExactDPPO, GaussianPPO or GMMPPO; default: that of the policy's kind."
+        ),
+    ] = None,
     settings: SetOption = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations.")] = None,
     runners: Annotated[
@@ -42,7 +48,7 @@ def finetune(
     ] = None,
     video: Annotated[bool, typer.Option(help="Record before.mp4 and after.mp4.")] = True,
 ) -> None:
-    """Fine-tune a pre-trained policy with DPPO, and compare it before and after."""
+    """Fine-tune a pre-trained policy (DPPO for a diffusion policy); compare it before and after."""
     from dppo_rllib.cli.experiment import run_experiment
     from dppo_rllib.cli.placement import quiet_logs
     from dppo_rllib.cli.plan import Plan, check_resume
@@ -53,6 +59,7 @@ def finetune(
             given = {
                 "task": task,
                 "from": start,
+                "algorithm": algorithm,
                 "set": settings,
                 "iterations": iterations,
                 "runners": runners,
@@ -66,6 +73,7 @@ def finetune(
             plan = Plan.finetune(
                 task,
                 start=start,
+                algorithm=algorithm,
                 settings=settings or [],
                 iterations=iterations,
                 runners=runners,

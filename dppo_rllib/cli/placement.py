@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+    from dppo_rllib.algorithms.chunk_config import ChunkConfig
 
 
 def default_runners(num_envs: int) -> int:
@@ -37,7 +37,7 @@ def start_ray() -> None:
         ray.init(include_dashboard=False, **quiet)
 
 
-def place(config: DiffusionConfig, chosen: set[str]) -> None:
+def place(config: ChunkConfig, chosen: set[str]) -> None:
     """Divides the cluster among main process, learners and runners.
 
     On one machine runners and learners take turns, so that each may use all cores in its turn:
@@ -75,7 +75,7 @@ def place(config: DiffusionConfig, chosen: set[str]) -> None:
     _check_fits(config, resources)
 
 
-def _check_fits(config: DiffusionConfig, resources: dict[str, float]) -> None:
+def _check_fits(config: ChunkConfig, resources: dict[str, float]) -> None:
     runners, learners = config.num_env_runners, config.num_learners
     per_learner = config.num_cpus_per_learner
     cpus = (
@@ -94,7 +94,7 @@ def _check_fits(config: DiffusionConfig, resources: dict[str, float]) -> None:
             )
 
 
-def _fitting_share(config: DiffusionConfig, cpus: float) -> dict[str, float]:
+def _fitting_share(config: ChunkConfig, cpus: float) -> dict[str, float]:
     """CPUs each process reserves, halved until all fit."""
     share = {"main": 1.0, "learner": 0.5, "runner": 0.25}
     counts = {"main": 1, "learner": config.num_learners, "runner": config.num_env_runners}

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from ray import tune
 
-from dppo_rllib.algorithms import DPPO, DiffusionBC, DiffusionBCConfig
-from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+from dppo_rllib.algorithms.bc import ChunkBCConfig
+from dppo_rllib.algorithms.by_kind import ALGORITHMS
+from dppo_rllib.algorithms.chunk_config import ChunkConfig
 from dppo_rllib.checkpoints import load_policy
 from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.cli.placement import default_runners
@@ -24,7 +25,6 @@ from dppo_rllib.tasks import Task, get_task, missing_requirements, task_names
 from dppo_rllib.tasks.load import load_tasks, loaded_files
 
 Command = Literal["finetune", "pretrain"]
-ALGORITHMS = {"finetune": DPPO, "pretrain": DiffusionBC}
 _RUN_FILE = "run.json"
 _OPTIONS = {
     "num_env_runners": "--runners",
@@ -43,6 +43,7 @@ class Plan:
     Attributes:
         command: What to do.
         task: On which task.
+        algorithm: What trains; its name.
         output: Where its files go.
         iterations: Training iterations (epochs of pre-training).
         episodes: Of each evaluation.
@@ -57,6 +58,7 @@ class Plan:
 
     command: Command
     task: str
+    algorithm: str
     output: Path
     iterations: int
     episodes: int
@@ -66,7 +68,7 @@ class Plan:
     tasks_from: list[str]
     settings: dict[str, Any] = field(default_factory=dict)
     before: dict[str, dict[str, float]] | None = None
-    config: DiffusionConfig | None = None
+    config: ChunkConfig | None = None
 
     @classmethod
     def finetune(
@@ -74,6 +76,7 @@ class Plan:
         task_name: str | None,
         *,
         start: Path | None,
+        algorithm: str | None,
         settings: Sequence[str],
         iterations: int | None,
         runners: int | None,
@@ -95,11 +98,13 @@ class Plan:
             _check_policy(task, policy)
         config = task.finetune_config(
             policy,
+            algorithm=algorithm,
             num_env_runners=default_runners(task.num_envs) if runners is None else runners,
         )
         plan = cls(
             command="finetune",
             task=task.name,
+            algorithm=config.algo_class.__name__,
             output=_new_output(output, task, "finetune"),
             iterations=iterations or task.iterations,
             start=policy,
@@ -116,6 +121,7 @@ class Plan:
         cls,
         task_name: str | None,
         *,
+        policy: str,
         epochs: int | None,
         settings: Sequence[str],
         learners: int,
@@ -131,11 +137,12 @@ class Plan:
         """
         task = _ready_task(task_name)
         parsed = parse_settings(settings)
-        config = task.pretrain_config(parsed.get("dataset"))
+        config = task.pretrain_config(parsed.get("dataset"), policy=policy)
         _check_dataset(task, config)
         plan = cls(
             command="pretrain",
             task=task.name,
+            algorithm=config.algo_class.__name__,
             output=_new_output(output, task, "pretrain"),
             iterations=epochs or task.epochs,
             start=None,
@@ -162,11 +169,6 @@ class Plan:
         apply_settings(self.config, self.settings)
         # Checks may complete a configuration with what they find: not in the one that will run.
         validate(self.config.copy(copy_frozen=False))
-
-    @property
-    def algorithm(self) -> type:
-        """The algorithm that runs."""
-        return ALGORITHMS[self.command]
 
     def save(self) -> None:
         """Writes down what a later `--resume` needs."""
@@ -212,6 +214,8 @@ def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video
     for path in values["tasks_from"]:
         load_tasks(path)
     get_task(values["task"])
+    if values["algorithm"] not in ALGORITHMS:
+        raise ValueError(f"{source}: algorithm {values['algorithm']!r} is not of this version")
     start = values["start"]
     # The run may have been moved.
     places = {"output": run.absolute(), "start": None if start is None else Path(start)}
@@ -251,7 +255,7 @@ def _check_policy(task: Task, path: Path) -> None:
             )
 
 
-def _check_dataset(task: Task, config: DiffusionBCConfig) -> None:
+def _check_dataset(task: Task, config: ChunkBCConfig) -> None:
     assert config.normalization is not None and config.dataset is not None
     for name, bound in (("obs_dim", "obs_min"), ("action_dim", "action_min")):
         given, expected = len(config.normalization[bound]), getattr(task, name)

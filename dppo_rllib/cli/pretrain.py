@@ -15,6 +15,9 @@ def pretrain(
     task: Annotated[
         str | None, typer.Argument(help="Name of a task; not needed with --resume.")
     ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="diffusion (default), gaussian or gmm.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs.")] = None,
     settings: SetOption = None,
     learners: Annotated[
@@ -33,7 +36,7 @@ def pretrain(
     ] = None,
     video: Annotated[bool, typer.Option(help="Record after.mp4.")] = True,
 ) -> None:
-    """Pre-train a diffusion policy on a task's demonstrations."""
+    """Pre-train a policy on a task's demonstrations."""
     from dppo_rllib.cli.experiment import run_experiment
     from dppo_rllib.cli.placement import quiet_logs
     from dppo_rllib.cli.plan import Plan, check_resume
@@ -43,6 +46,7 @@ def pretrain(
         if resume is not None:
             given = {
                 "task": task,
+                "policy": policy,
                 "epochs": epochs,
                 "set": settings,
                 "learners": learners,
@@ -54,6 +58,7 @@ def pretrain(
         else:
             plan = Plan.pretrain(
                 task,
+                policy=policy or "diffusion",
                 epochs=epochs,
                 settings=settings or [],
                 learners=1 if learners is None else learners,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+    from dppo_rllib.algorithms.chunk_config import ChunkConfig
 
 SetOption = Annotated[
     list[str] | None,
@@ -56,7 +56,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def apply_settings(config: DiffusionConfig, settings: Mapping[str, Any]) -> None:
+def apply_settings(config: ChunkConfig, settings: Mapping[str, Any]) -> None:
     """Puts settings into a configuration.
 
     Raises:
@@ -80,7 +80,7 @@ def apply_settings(config: DiffusionConfig, settings: Mapping[str, Any]) -> None
     config.update_from_dict(update)
 
 
-def validate(config: DiffusionConfig) -> None:
+def validate(config: ChunkConfig) -> None:
     """The configuration's own checks.
 
     Raises:
@@ -114,7 +114,7 @@ def _replaced(
     return {**current, name: value}
 
 
-def _type_hints(config: DiffusionConfig) -> dict[str, Any]:
+def _type_hints(config: ChunkConfig) -> dict[str, Any]:
     """Annotations of the settings that are ours; RLlib's own are checked by their defaults."""
     hints: dict[str, Any] = {}
     for cls in reversed(type(config).__mro__):

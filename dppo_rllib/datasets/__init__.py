@@ -2,6 +2,7 @@
 
 from dppo_rllib.datasets.chunks import ActionChunks, split_episodes
 from dppo_rllib.datasets.demonstrations import Demonstrations
+from dppo_rllib.datasets.image_shape import read_image_shape
 from dppo_rllib.datasets.lerobot import (
     read_demonstrations,
     read_statistics,
@@ -12,6 +13,7 @@ __all__ = [
     "ActionChunks",
     "Demonstrations",
     "read_demonstrations",
+    "read_image_shape",
     "read_statistics",
     "split_episodes",
     "write_demonstrations",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Int, Int64, Shaped, UInt8
 from torch import Tensor
 
-from dppo_rllib.datasets.demonstrations import Demonstrations, check_finite
+from dppo_rllib.datasets.demonstrations import Demonstrations, check_finite, frames_of
+
+# Pictures that are sent to a device at a time.
+_BLOCK = 1024
 
 
 @runtime_checkable
@@ -33,15 +37,20 @@ class ActionChunks:
     it. (As `StitchedSequenceDataset` of the official implementation.) Samples are in the order of
     the episodes and frames.
 
-    Frames are stored once and normalised; a batch is gathered by index arithmetic.
+    Frames are stored once and normalised; a batch is gathered by index arithmetic. Pictures stay
+    bytes, with a history of their own length, `img_cond_steps`. On the CPU they are those of the
+    demonstrations, in the same memory; elsewhere, a copy of the chosen episodes'.
 
     Attributes:
         horizon_steps: Tp.
         cond_steps: To.
+        img_cond_steps: Ti.
         observations: `[M, Do]` float32, of the chosen episodes end to end.
         actions: `[M, Da]` float32.
         starts: `[len]` int64, the frame at which each sample starts.
         episode_starts: `[len]` int64, the first frame of its episode.
+        images: `[.., C, H, W]` uint8; None without pictures.
+        image_starts: `[len]` int64, the picture at which each sample starts.
         dropped_episodes: how many of the chosen episodes are shorter than a chunk.
     """
 
@@ -52,6 +61,7 @@ class ActionChunks:
         *,
         horizon_steps: int,
         cond_steps: int = 1,
+        img_cond_steps: int = 1,
         episodes: Sequence[int] | np.ndarray | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -62,6 +72,7 @@ class ActionChunks:
             normalization: None takes the values as they are.
             horizon_steps: Tp, at least 1.
             cond_steps: To, at least 1.
+            img_cond_steps: Ti, at least 1; without pictures 1.
             episodes: Only these episodes; None takes all.
             device: Where the frames lie, and the samples come out.
 
@@ -69,19 +80,31 @@ class ActionChunks:
             ValueError: A step count is below 1, an episode index is wrong, the demonstrations or
                 their normalised values are not valid, or no episode is as long as a chunk.
         """
-        for name, steps in (("horizon_steps", horizon_steps), ("cond_steps", cond_steps)):
+        for name, steps in (
+            ("horizon_steps", horizon_steps),
+            ("cond_steps", cond_steps),
+            ("img_cond_steps", img_cond_steps),
+        ):
             if steps < 1:
                 raise ValueError(f"{name} is {steps}, expected at least 1")
         demonstrations.validate()
+        images = demonstrations.images
+        if images is None and img_cond_steps != 1:
+            raise ValueError(f"img_cond_steps is {img_cond_steps}, expected 1 without pictures")
+        # Selecting would copy the pictures: their rows are kept instead.
+        demonstrations = replace(demonstrations, images=None, camera_names=None)
+        rows = np.arange(demonstrations.num_frames)
         if episodes is not None:
-            demonstrations = demonstrations.select(episodes)
+            chosen = np.asarray(episodes)
+            everything, demonstrations = demonstrations, demonstrations.select(chosen)
+            rows = frames_of(everything.episode_starts[chosen], demonstrations.episode_lengths)
         starts, episode_starts = _sample_starts(demonstrations, horizon_steps)
         observations, actions = demonstrations.observations, demonstrations.actions
         if normalization is not None:
             observations = _normalized(observations, normalization.normalize_obs, "observations")
             actions = _normalized(actions, normalization.normalize_action, "actions")
-        self.horizon_steps = horizon_steps
-        self.cond_steps = cond_steps
+        self.horizon_steps, self.cond_steps = horizon_steps, cond_steps
+        self.img_cond_steps = img_cond_steps
         self.dropped_episodes = int((demonstrations.episode_lengths < horizon_steps).sum())
         # A copy: the caller's arrays may be read-only, or change.
         self.observations = torch.tensor(observations, dtype=torch.float32, device=device)
@@ -90,6 +113,12 @@ class ActionChunks:
         self.episode_starts = torch.tensor(episode_starts, device=device)
         self._ahead = torch.arange(horizon_steps, device=device)
         self._back = torch.arange(1 - cond_steps, 1, device=device)
+        self._image_back = torch.arange(1 - img_cond_steps, 1, device=device)
+        self.images = self.image_starts = None
+        if images is not None:
+            shared = self.device.type == "cpu"
+            self.images = _shared(images) if shared else _sent(images, rows, self.device)
+            self.image_starts = torch.tensor(rows[starts] if shared else starts, device=device)
 
     @property
     def device(self) -> torch.device:
@@ -101,15 +130,21 @@ class ActionChunks:
 
     def gather(
         self, indices: Int[Tensor, " B"]
-    ) -> tuple[dict[str, Float[Tensor, "B To Do"]], Float[Tensor, "B Tp Da"]]:
+    ) -> tuple[dict[str, Shaped[Tensor, "B ..."]], Float[Tensor, "B Tp Da"]]:
         """The samples of these indices (`0 .. len - 1`, on the same device).
 
         Returns:
-            `{"state": observation histories, newest last}` and action chunks.
+            Observation histories, newest last, `{"state": [B, To, Do] float32}`, with pictures
+            also `"rgb": [B, Ti, C, H, W] uint8`; and action chunks.
         """
-        starts = self.starts[indices, None]
-        history = torch.maximum(starts + self._back, self.episode_starts[indices, None])
-        return {"state": self.observations[history]}, self.actions[starts + self._ahead]
+        starts, episode_starts = self.starts[indices, None], self.episode_starts[indices, None]
+        history = torch.maximum(starts + self._back, episode_starts)
+        obs = {"state": self.observations[history]}
+        if self.images is not None and self.image_starts is not None:
+            back = torch.maximum(self._image_back, episode_starts - starts)
+            rows = self.image_starts[indices, None] + back
+            obs["rgb"] = self.images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        return obs, self.actions[starts + self._ahead]
 
 
 def split_episodes(
@@ -158,6 +193,22 @@ def _normalized(
         )
     check_finite(result, f"normalized {name}")
     return result
+
+
+def _shared(images: UInt8[np.ndarray, "M C H W"]) -> UInt8[Tensor, "M C H W"]:
+    """The same memory, unless it is read-only, which PyTorch does not know."""
+    return torch.from_numpy(images if images.flags.writeable else images.copy())
+
+
+def _sent(
+    images: UInt8[np.ndarray, "M C H W"], rows: Int64[np.ndarray, " m"], device: torch.device
+) -> UInt8[Tensor, "m C H W"]:
+    """A copy of some pictures on another device, without one of all of them here."""
+    there = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        there[start : start + len(block)] = torch.from_numpy(images[block])
+    return there
 
 
 def _sample_starts(

@@ -13,12 +13,20 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 from dppo_rllib.datasets.demonstrations import Demonstrations
+from dppo_rllib.environments.observation_spaces import (
+    RGB,
+    STATE,
+    channel_axis,
+    split_observation_space,
+)
 
-#: Raw observations [N, Do] and a generator for the policy's own noise -> actions [N, Da].
-Policy = Callable[[Float32[np.ndarray, "n do"], np.random.Generator], Float[np.ndarray, "n da"]]
+#: Raw observations [N, Do], or with pictures {"state": [N, Do], "rgb": [N, C, H, W] uint8}.
+Observations = Float32[np.ndarray, "n do"] | dict[str, Shaped[np.ndarray, "n ..."]]
+#: Observations and a generator for the policy's own noise -> actions [N, Da].
+Policy = Callable[[Any, np.random.Generator], Float[np.ndarray, "n da"]]
 #: Called after every finished episode with (episodes finished, episodes wanted).
 EpisodeProgress = Callable[[int, int], None]
 
@@ -42,7 +50,8 @@ def record_episodes(
     All numbers follow from `seed`, as far as environment and policy are deterministic themselves.
 
     Args:
-        make_env: Builds one environment with box observations [Do] and box actions [Da].
+        make_env: Builds one environment with box observations [Do] and box actions [Da]. Pictures
+            may come beside: see `make_chunked_env`.
         policy: See `Policy`. Row i always belongs to environment i (an environment that has
             finished its episodes keeps its row, and its action is not used).
         episodes: Episodes to record.
@@ -55,10 +64,11 @@ def record_episodes(
         The episodes in rounds: the first of every environment, then the second of every one, ….
         Fewer episodes with the same seed and `num_envs` are the first ones of more.
         Actions are those executed: clipped to the action space's bounds, in float32.
+        Pictures are kept, channels first.
 
     Raises:
-        ValueError: `episodes` or `num_envs` is not positive, or the policy's actions have the
-            wrong shape or are not finite.
+        ValueError: `episodes` or `num_envs` is not positive, the environment's spaces are not
+            supported, or the policy's actions have the wrong shape or are not finite.
     """
     if episodes < 1:
         raise ValueError(f"episodes = {episodes}: must be at least 1")
@@ -95,12 +105,11 @@ def by_row(policies: Sequence[Policy]) -> Policy:
     if not policies:
         raise ValueError("policies = []: must hold at least one policy")
 
-    def policy(
-        observations: Float32[np.ndarray, "n do"], rng: np.random.Generator
-    ) -> Float[np.ndarray, "n da"]:
-        count = min(len(policies), len(observations))
-        parts = [policies[i](observations[i::count], rng) for i in range(count)]
-        actions = np.empty((len(observations), parts[0].shape[-1]), dtype=parts[0].dtype)
+    def policy(observations: Observations, rng: np.random.Generator) -> Float[np.ndarray, "n da"]:
+        rows = len(observations[STATE] if isinstance(observations, dict) else observations)
+        count = min(len(policies), rows)
+        parts = [policies[i](_every(observations, i, count), rng) for i in range(count)]
+        actions = np.empty((rows, parts[0].shape[-1]), dtype=parts[0].dtype)
         for i, part in enumerate(parts):
             actions[i::count] = part
         return actions
@@ -113,6 +122,7 @@ class _Episode:
     """The transitions of one episode, in order."""
 
     observations: list[np.ndarray] = field(default_factory=list)
+    pictures: list[np.ndarray] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     terminated: bool = False
@@ -127,7 +137,10 @@ class _EnvRecorder:
         self.quota = quota
         self.finished: list[_Episode] = []
         self.low, self.high = _bounds(env.action_space)
-        self.observation = self._reset(seed=seed)
+        _, rgb = split_observation_space(env.observation_space)
+        self._channel_axis = None if rgb is None else channel_axis(rgb.shape)
+        self.picture: np.ndarray | None = None
+        self._reset(seed=seed)
 
     @property
     def running(self) -> bool:
@@ -139,23 +152,32 @@ class _EnvRecorder:
         observation, reward, terminated, truncated, _ = self.env.step(action)
         episode = self._episode
         episode.observations.append(self.observation)
+        if self.picture is not None:
+            episode.pictures.append(self.picture)
         episode.actions.append(action)
         episode.rewards.append(float(reward))
         # A fall in the very last step is a fall: the time limit adds nothing to it.
         episode.terminated = bool(terminated)
         episode.truncated = bool(truncated) and not terminated
         if not (terminated or truncated):
-            self.observation = _as_row(observation)
+            self._observe(observation)
             return False
         self.finished.append(episode)
         if self.running:
-            self.observation = self._reset()
+            self._reset()
         return True
 
-    def _reset(self, seed: int | None = None) -> np.ndarray:
+    def _reset(self, seed: int | None = None) -> None:
         # Only the first reset is seeded: later ones go on with the environment's own generator.
         self._episode = _Episode()
-        return _as_row(self.env.reset(seed=seed)[0])
+        self._observe(self.env.reset(seed=seed)[0])
+
+    def _observe(self, observation: Any) -> None:
+        if self._channel_axis is None:
+            self.observation = _as_row(observation)
+        else:
+            self.observation = _as_row(observation[STATE])
+            self.picture = np.moveaxis(observation[RGB], self._channel_axis, 0).copy()
 
 
 def _run(
@@ -168,7 +190,7 @@ def _run(
     finished = 0
     expected = (len(recorders), *recorders[0].low.shape)
     while any(recorder.running for recorder in recorders):
-        actions = np.asarray(policy(np.stack([r.observation for r in recorders]), rng))
+        actions = np.asarray(policy(_observed(recorders), rng))
         if actions.shape != expected:
             raise ValueError(f"policy: actions have shape {actions.shape}, expected {expected}")
         if not np.isfinite(actions).all():
@@ -178,6 +200,18 @@ def _run(
                 finished += 1
                 if progress is not None:
                     progress(finished, episodes)
+
+
+def _observed(recorders: list[_EnvRecorder]) -> Observations:
+    states = np.stack([recorder.observation for recorder in recorders])
+    pictures = [recorder.picture for recorder in recorders if recorder.picture is not None]
+    return {STATE: states, RGB: np.stack(pictures)} if pictures else states
+
+
+def _every(observations: Observations, first: int, step: int) -> Any:
+    if isinstance(observations, dict):
+        return {key: values[first::step] for key, values in observations.items()}
+    return observations[first::step]
 
 
 def _as_demonstrations(episodes: list[_Episode], fps: float, task: str) -> Demonstrations:
@@ -196,9 +230,24 @@ def _as_demonstrations(episodes: list[_Episode], fps: float, task: str) -> Demon
         episode_lengths=lengths,
         fps=fps,
         task=task,
+        images=_take_pictures(episodes, int(lengths.sum())),
     )
     demonstrations.validate()
     return demonstrations
+
+
+def _take_pictures(episodes: list[_Episode], frames: int) -> UInt8[np.ndarray, "M C H W"] | None:
+    """All pictures in one array; the episodes lose theirs, so that memory does not double."""
+    if not episodes[0].pictures:
+        return None
+    images = np.empty((frames, *episodes[0].pictures[0].shape), np.uint8)
+    start = 0
+    for episode in episodes:
+        for row, picture in enumerate(episode.pictures, start=start):
+            images[row] = picture
+        start += len(episode.pictures)
+        episode.pictures.clear()
+    return images
 
 
 def _as_row(observation: Any) -> np.ndarray:

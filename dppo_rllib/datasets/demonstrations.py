@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, UInt8
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,9 @@ class Demonstrations:
         task: what is done, in words.
         observation_names: one name per observation dimension, or None.
         action_names: one name per action dimension, or None.
+        images: `[M, C, H, W]` uint8, the channels of all cameras; None without pictures.
+        camera_names: one name per camera, which share the channels evenly, 1 or 3 each. None names
+            them `camera_0`, …, with 3 channels each, or the only one.
     """
 
     observations: np.ndarray
@@ -41,6 +44,8 @@ class Demonstrations:
     task: str = ""
     observation_names: tuple[str, ...] | None = None
     action_names: tuple[str, ...] | None = None
+    images: np.ndarray | None = None
+    camera_names: tuple[str, ...] | None = None
 
     @property
     def num_frames(self) -> int:
@@ -61,6 +66,16 @@ class Demonstrations:
     def action_dim(self) -> int:
         """Da."""
         return int(self.actions.shape[1])
+
+    @property
+    def camera_images(self) -> dict[str, UInt8[np.ndarray, "M C H W"]]:
+        """Views of each camera's pictures, by its name; empty without pictures."""
+        if self.images is None:
+            return {}
+        channels = self.images.shape[1]
+        names = self.camera_names or [f"camera_{i}" for i in range(max(channels // 3, 1))]
+        width = channels // len(names)
+        return {name: self.images[:, i * width :][:, :width] for i, name in enumerate(names)}
 
     @property
     def episode_starts(self) -> Int64[np.ndarray, " E"]:
@@ -95,6 +110,8 @@ class Demonstrations:
             task=self.task,
             observation_names=self.observation_names,
             action_names=self.action_names,
+            images=None if self.images is None else self.images[frames],
+            camera_names=self.camera_names,
         )
 
     def validate(self) -> None:
@@ -104,6 +121,7 @@ class Demonstrations:
             ValueError: Names the field, the value found, and what was expected.
         """
         self._validate_arrays()
+        self._validate_images()
         self._validate_episodes()
         for field, names, dim in (
             ("observation_names", self.observation_names, self.observation_dim),
@@ -138,6 +156,37 @@ class Demonstrations:
                 )
             if dtype == np.float32:
                 check_finite(array, field)
+
+    def _validate_images(self) -> None:
+        images, names = self.images, self.camera_names
+        if images is None:
+            if names is not None:
+                raise ValueError(f"camera_names is {names}, expected None, as there are no images")
+            return
+        if images.dtype != np.uint8:
+            raise ValueError(f"images has dtype {images.dtype}, expected uint8")
+        if images.ndim != 4 or 0 in images.shape[1:]:
+            raise ValueError(
+                f"images has shape {images.shape}, expected [frames, channels, height, width]"
+            )
+        if len(images) != self.num_frames:
+            raise ValueError(
+                f"images has {len(images)} rows, expected {self.num_frames}, "
+                "as many as observations"
+            )
+        channels = images.shape[1]
+        if names is None:
+            if channels != 1 and channels % 3:
+                raise ValueError(
+                    f"images has {channels} channels, expected 1, or 3 for each camera"
+                )
+            return
+        if len(set(names)) != len(names) or any(not name or "/" in name for name in names):
+            raise ValueError(f"camera_names is {names}, expected distinct ones without '/'")
+        if channels not in (len(names), 3 * len(names)):
+            raise ValueError(
+                f"images has {channels} channels, expected 1 or 3 for each of camera_names {names}"
+            )
 
     def _validate_episodes(self) -> None:
         if self.num_episodes == 0:

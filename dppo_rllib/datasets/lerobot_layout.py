@@ -7,6 +7,10 @@ REWARD = "next.reward"
 DONE = "next.done"
 TERMINATED = "next.terminated"
 TRUNCATED = "next.truncated"
+# Then the name of a camera.
+IMAGES_PREFIX = "observation.images."
+IMAGE = "image"
+IMAGE_NAMES = ("height", "width", "channels")
 
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_DIR = "meta/episodes"

@@ -13,12 +13,14 @@ from jaxtyping import Int64
 
 from dppo_rllib.datasets.atomic import new_directory
 from dppo_rllib.datasets.demonstrations import Demonstrations
+from dppo_rllib.datasets.lerobot_images import encode_pictures, image_feature
 from dppo_rllib.datasets.lerobot_layout import (
     ACTION,
     CODEBASE_VERSION,
     DATA_PATH,
     DONE,
     EPISODES_PATH,
+    IMAGES_PREFIX,
     INFO_PATH,
     OBSERVATION,
     REWARD,
@@ -86,18 +88,19 @@ def write_demonstrations(
             chunk_index, file_index = divmod(file, chunks_size)
             _write_parquet(
                 root / DATA_PATH.format(chunk_index=chunk_index, file_index=file_index),
-                pa.table({name: _arrow(column[rows]) for name, column in columns.items()}),
+                _data_table({name: column[rows] for name, column in columns.items()}),
             )
     return target
 
 
 def _columns(demonstrations: Demonstrations) -> dict[str, np.ndarray]:
-    """Every column of the data files, whole: `[M]` or `[M, D]`."""
+    """Every column of the data files, whole: `[M]`, `[M, D]`, or pictures `[M, C, H, W]`."""
     lengths, starts = demonstrations.episode_lengths, demonstrations.episode_starts
     index = np.arange(demonstrations.num_frames, dtype=np.int64)
     frame_index = index - np.repeat(starts, lengths)
     return {
         OBSERVATION: demonstrations.observations,
+        **{IMAGES_PREFIX + camera: p for camera, p in demonstrations.camera_images.items()},
         ACTION: demonstrations.actions,
         REWARD: demonstrations.rewards,
         DONE: demonstrations.terminated | demonstrations.truncated,
@@ -143,6 +146,8 @@ def _info(
             "shape": list(column.shape[1:]) or [1],
             "names": list(names.get(name) or ()) or None,
         }
+        if column.ndim < 4
+        else image_feature(column)
         for name, column in columns.items()
     }
     fps = float(demonstrations.fps)
@@ -203,10 +208,27 @@ def _episodes_table(
     }
     for name, column in columns.items():
         for key, values in segment_statistics(column, starts).items():
-            offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
-            flat = pa.array(values.reshape(-1))
-            table[f"stats/{name}/{key}"] = pa.ListArray.from_arrays(offsets, flat)
+            table[f"stats/{name}/{key}"] = _lists(values)
     return pa.table(table)
+
+
+def _lists(values: np.ndarray) -> pa.Array:
+    """A list a row, of lists where there are more axes."""
+    array = pa.array(values.reshape(-1))
+    for length in reversed(values.shape[1:]):
+        offsets = np.arange(0, len(array) + 1, length, dtype=np.int32)
+        array = pa.ListArray.from_arrays(offsets, array)
+    return array
+
+
+def _data_table(columns: dict[str, np.ndarray]) -> pa.Table:
+    arrays = {
+        name: encode_pictures(column, columns["frame_index"])
+        if column.ndim == 4
+        else _arrow(column)
+        for name, column in columns.items()
+    }
+    return pa.table(arrays)
 
 
 def _arrow(column: np.ndarray) -> pa.Array:
@@ -219,24 +241,36 @@ def _arrow(column: np.ndarray) -> pa.Array:
 def _write_parquet(path: Path, table: pa.Table) -> None:
     """Floats as byte streams and integers as differences: both smaller than a dictionary."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    encodings = {}
+    encodings, codecs = {}, {}
     for field in table.schema:
-        listed = pa.types.is_fixed_size_list(field.type)
-        value = field.type.value_type if listed else field.type
-        leaf = f"{field.name}.list.element" if listed else field.name
-        if pa.types.is_floating(value):
-            encodings[leaf] = "BYTE_STREAM_SPLIT"
-        elif pa.types.is_integer(value):
-            encodings[leaf] = "DELTA_BINARY_PACKED"
+        for leaf, kind in _leaves(field.name, field.type):
+            if pa.types.is_floating(kind):
+                encodings[leaf] = "BYTE_STREAM_SPLIT"
+            elif pa.types.is_integer(kind):
+                encodings[leaf] = "DELTA_BINARY_PACKED"
+            # PNG files are compressed already.
+            codecs[leaf] = "none" if pa.types.is_binary(kind) else "zstd"
+    compressed = [leaf for leaf, codec in codecs.items() if codec == "zstd"]
     pq.write_table(
         table,
         path,
-        compression="zstd",
-        compression_level=9,
+        compression=codecs,
+        compression_level=dict.fromkeys(compressed, 9),
         use_dictionary=False,
         column_encoding=encodings,
+        # Of PNG files they would be the smallest and the largest one, whole.
+        write_statistics=compressed,
         write_page_checksum=True,
     )
+
+
+def _leaves(name: str, kind: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Names of Parquet's columns, of which a nested one of Arrow has several."""
+    if pa.types.is_struct(kind):
+        return [leaf for field in kind for leaf in _leaves(f"{name}.{field.name}", field.type)]
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _leaves(f"{name}.list.element", kind.value_type)
+    return [(name, kind)]
 
 
 def _write_json(path: Path, content: Any) -> None:

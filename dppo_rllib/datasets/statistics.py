@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64, Shaped, UInt8
 
 Statistics = dict[str, dict[str, np.ndarray]]
-"""Column -> statistic (`min`, `max`, `mean`, `std`, `count`) -> `[D]` (count: `[1]`)."""
+"""Column -> statistic (`min`, `max`, `mean`, `std`, `count`) -> `[D]`, of pictures `[C, 1, 1]`
+(count: `[1]`)."""
+
+_LEVELS = 256
+# Pictures that are counted at a time: it takes eight times their memory.
+_BLOCK = 64
 
 
 def segment_statistics(
     column: Shaped[np.ndarray, "M ..."], starts: Int64[np.ndarray, " E"]
-) -> dict[str, Shaped[np.ndarray, "E _"]]:
+) -> dict[str, Shaped[np.ndarray, "E ..."]]:
     """Statistics of each segment `column[starts[i] : starts[i + 1]]`, the last one to the end.
 
     `min` and `max` are exact and keep the column's dtype (a normalisation is made of them);
-    `mean` and `std` (of the population) are float64.
+    `mean` and `std` (of the population) are float64. Those of pictures, `[M, C, H, W]`, are told
+    for each channel, over all pixels, with brightness in [0, 1], as LeRobot does.
 
     Args:
-        column: `[M]` or `[M, D]`.
+        column: `[M]`, `[M, D]`, or pictures.
         starts: Ascending, the first is 0; no segment may be empty.
 
     Returns:
-        `min`, `max`, `mean`, `std`: `[E, D]`; `count`: `[E, 1]`.
+        `min`, `max`, `mean`, `std`: `[E, D]`, of pictures `[E, C, 1, 1]`; `count`: `[E, 1]`,
+        rows.
     """
+    if column.ndim == 4:
+        return _picture_statistics(column, starts)
     values = column.reshape(len(column), -1)
     counts = np.diff(starts, append=len(values))[:, None]
     mean = np.add.reduceat(values, starts, dtype=np.float64) / counts
@@ -38,9 +47,39 @@ def segment_statistics(
 
 
 def column_statistics(columns: dict[str, np.ndarray]) -> Statistics:
-    """Statistics of whole columns (each `[M]` or `[M, D]`)."""
+    """Statistics of whole columns (each `[M]`, `[M, D]`, or pictures)."""
     everything = np.zeros(1, dtype=np.int64)
     return {
         name: {key: value[0] for key, value in segment_statistics(column, everything).items()}
         for name, column in columns.items()
     }
+
+
+def _picture_statistics(
+    pictures: UInt8[np.ndarray, "M C H W"], starts: Int64[np.ndarray, " E"]
+) -> dict[str, Shaped[np.ndarray, "E ..."]]:
+    """From histograms, of which everything follows exactly."""
+    counts = np.diff(starts, append=len(pictures))
+    histograms = np.stack(
+        [_histograms(pictures[i : i + n]) for i, n in zip(starts, counts, strict=True)]
+    )
+    levels = np.arange(_LEVELS) / (_LEVELS - 1)
+    shares = histograms / histograms.sum(axis=2, keepdims=True)
+    mean = shares @ levels
+    present = histograms > 0
+    statistics = {
+        "min": levels[present.argmax(axis=2)],
+        "max": levels[::-1][present[:, :, ::-1].argmax(axis=2)],
+        "mean": mean,
+        "std": np.sqrt((shares * (levels - mean[:, :, None]) ** 2).sum(axis=2)),
+    }
+    return {k: v[:, :, None, None] for k, v in statistics.items()} | {"count": counts[:, None]}
+
+
+def _histograms(pictures: UInt8[np.ndarray, "M C H W"]) -> Int64[np.ndarray, "C 256"]:
+    counts = np.zeros((pictures.shape[1], _LEVELS), np.int64)
+    for start in range(0, len(pictures), _BLOCK):
+        for channel in range(len(counts)):
+            pixels = pictures[start : start + _BLOCK, channel].ravel()
+            counts[channel] += np.bincount(pixels, minlength=_LEVELS)
+    return counts

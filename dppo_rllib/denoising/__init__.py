@@ -1,5 +1,11 @@
 """Layer 0: the denoising of an action chunk. Tensors only."""
 
+from dppo_rllib.denoising.exact_likelihood import (
+    ExactLikelihoodConfig,
+    FrozenBase,
+    draw_probes,
+    exact_log_likelihood,
+)
 from dppo_rllib.denoising.process import (
     Chain,
     Denoiser,
@@ -20,10 +26,14 @@ __all__ = [
     "Denoiser",
     "DenoisingConfig",
     "DenoisingProcess",
+    "ExactLikelihoodConfig",
+    "FrozenBase",
     "NoiseSchedule",
     "StepTable",
     "cosine_schedule",
     "ddim_table",
     "ddpm_table",
+    "draw_probes",
+    "exact_log_likelihood",
     "mean_log_prob",
 ]

@@ -249,7 +249,7 @@ class DenoisingProcess(nn.Module):
                 network, time, features = actor, actor.embed_time(self.table.timestep), None
             if features is None:
                 features = network.encode(obs)
-            output = network(x, time[i : i + 1], features)
+            output = network(x, time[i : i + 1], features).to(x.dtype)
             mean, std = self.mean_std(x, output, i, deterministic=deterministic, eta=eta)
             if eta is None or deterministic:
                 x = mean + floors[i] * draws[i] if floors[i] > 0 else mean
@@ -284,7 +284,8 @@ class DenoisingProcess(nn.Module):
         """Log-probability of one denoising step per row, see `mean_log_prob` (differentiable)."""
         # The few distinct steps are embedded once; rows share them.
         time = actor.embed_time(self.table.timestep)[index]
-        mean, std = self.mean_std(x, actor(x, time, features), index, eta=eta)
+        output = actor(x, time, features).to(x.dtype)  # from lower precision, where in use
+        mean, std = self.mean_std(x, output, index, eta=eta)
         return mean_log_prob(x_next, mean, std.clamp(min=min_logprob_std), act_steps)
 
     def bc_loss(
@@ -298,7 +299,8 @@ class DenoisingProcess(nn.Module):
         """Mean squared error of each row's prediction, noised to level `t` (DDPM, Eq. 14)."""
         alphas = self.alphas_cumprod
         time = network.embed_time(torch.arange(len(alphas), device=alphas.device))[timestep]
-        output = network(self.add_noise(chunk, timestep, noise), time, network.encode(obs))
+        noisy = self.add_noise(chunk, timestep, noise)
+        output = network(noisy, time, network.encode(obs)).to(chunk.dtype)
         target = noise if self.config.predict_epsilon else chunk
         return nn.functional.mse_loss(output, target, reduction="none").mean(dim=(1, 2))
 

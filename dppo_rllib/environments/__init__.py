@@ -2,5 +2,12 @@
 
 from dppo_rllib.environments.chunked import ChunkedVectorEnv, make_chunked_env
 from dppo_rllib.environments.normalization import Normalization
+from dppo_rllib.environments.pixel_reach import PixelReach, reach_expert
 
-__all__ = ["ChunkedVectorEnv", "Normalization", "make_chunked_env"]
+__all__ = [
+    "ChunkedVectorEnv",
+    "Normalization",
+    "PixelReach",
+    "make_chunked_env",
+    "reach_expert",
+]

@@ -10,7 +10,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float, Float32, Num
+from jaxtyping import Float, Float32, Shaped
+
+from dppo_rllib.environments.histories import history_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,9 @@ _MAX_FAILED_EPISODES = 10
 _LARGEST = float(np.finfo(np.float32).max)
 # Pictures a second; simulators that step faster are rendered less often.
 _MAX_RENDER_FPS = 30
+
+# With pictures: `{"state": [To, Do], "rgb": [Ti, C, H, W]}`.
+History = Float32[np.ndarray, "To Do"] | dict[str, Shaped[np.ndarray, "..."]]
 
 
 class ChunkEnv(gymnasium.Env):
@@ -36,20 +41,26 @@ class ChunkEnv(gymnasium.Env):
         make: Builds the environment.
         act_steps: `Ta`.
         cond_steps: `To`.
+        img_cond_steps: `Ti`, pictures in a history.
     """
 
-    observation_space: gymnasium.spaces.Box
+    observation_space: gymnasium.spaces.Box | gymnasium.spaces.Dict
     action_space: gymnasium.spaces.Box
 
-    def __init__(self, make: Callable[[], gymnasium.Env], act_steps: int, cond_steps: int):
+    def __init__(
+        self,
+        make: Callable[[], gymnasium.Env],
+        act_steps: int,
+        cond_steps: int,
+        img_cond_steps: int = 1,
+    ):
         self._make = make
         self._env = make()
         self.spec = self._env.spec
-        obs, action = self._env.observation_space, self._env.action_space
-        assert isinstance(obs, gymnasium.spaces.Box) and isinstance(action, gymnasium.spaces.Box)
-        self.observation_space = gymnasium.spaces.Box(
-            -np.inf, np.inf, (cond_steps, *obs.shape), np.float32
-        )
+        self._history = history_of(self._env, cond_steps, img_cond_steps, act_steps)
+        self.observation_space = self._history.space
+        action = self._env.action_space
+        assert isinstance(action, gymnasium.spaces.Box)
         low, high = np.tile(action.low, (act_steps, 1)), np.tile(action.high, (act_steps, 1))
         self.action_space = gymnasium.spaces.Box(low, high, dtype=action.low.dtype.type)
         self.render_mode = self._env.render_mode
@@ -59,17 +70,13 @@ class ChunkEnv(gymnasium.Env):
         self.metadata = {**self._env.metadata, "render_fps": fps / self._frame_interval}
         self.frames: list[np.ndarray] = []
         self._filmed = 0
-        # The history at the start of a chunk, then the observations of the chunk.
-        self._tape = np.zeros((cond_steps + act_steps, *obs.shape), np.float32)
-        self._ones = np.ones(obs.shape, np.float32)
-        self._cond_steps = cond_steps
         self._seeds: np.random.SeedSequence | None = None
         self._failures = self._failed_episodes = 0
         self._broken = self._warned = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float32[np.ndarray, "To Do"], dict[str, Any]]:
+    ) -> tuple[History, dict[str, Any]]:
         """Starts an episode; its history is filled with the first observation."""
         if seed is not None:
             self._seeds = np.random.SeedSequence(seed)
@@ -82,19 +89,17 @@ class ChunkEnv(gymnasium.Env):
                 seed = rebuilt_seed if seed is None else seed
             try:
                 obs, _ = self._env.reset(seed=seed, options=options)
-                self._write(0, obs)
+                self._history.write(0, obs)
                 break
             except Exception as error:
                 self._fail(error)
                 # The same seed would lead to the same failure.
                 seed = None
-        history = self._tape[: self._cond_steps]
-        history[1:] = history[0]
-        return history.copy(), {}
+        return self._history.start(), {}
 
     def step(
         self, action: Float[np.ndarray, "Ta Da"]
-    ) -> tuple[Float32[np.ndarray, "To Do"], float, bool, bool, dict[str, Any]]:
+    ) -> tuple[History, float, bool, bool, dict[str, Any]]:
         """Executes a chunk.
 
         Returns:
@@ -104,10 +109,11 @@ class ChunkEnv(gymnasium.Env):
         total, executed = 0.0, 0
         terminated = truncated = invalid = success = has_success = False
         env, capture = self._env, self.render_mode == "rgb_array"
-        for row, single in enumerate(action, start=self._cond_steps):
+        write = self._history.write
+        for step, single in enumerate(action, start=1):
             try:
                 obs, reward, terminated, truncated, info = env.step(single)
-                self._write(row, obs)
+                write(step, obs)
                 new_total = total + float(reward)
                 # Also false for NaN.
                 if not abs(new_total) <= _LARGEST:
@@ -131,10 +137,8 @@ class ChunkEnv(gymnasium.Env):
                 self._filmed += 1
             if terminated or truncated:
                 break
-        history = self._tape[executed : executed + self._cond_steps].copy()
-        self._tape[: self._cond_steps] = history
         info = {"outcome": (executed, invalid, success, has_success)}
-        return history, total, terminated, truncated, info
+        return self._history.advance(executed), total, terminated, truncated, info
 
     def close(self) -> None:
         """Closes the environment."""
@@ -143,16 +147,6 @@ class ChunkEnv(gymnasium.Env):
     def render(self) -> Any:
         """The environment's own picture."""
         return self._env.render()
-
-    def _write(self, row: int, obs: Num[np.ndarray, " Do"]) -> None:
-        """Keeps a copy (some simulators reuse their array) that is known to be finite."""
-        cells = self._tape[row]
-        cells[:] = obs
-        # The sum is finite only if its terms are, and a product is the fastest way to it.
-        if not math.isfinite(cells.dot(self._ones)):
-            raise FloatingPointError(
-                f"{self._env}: observation {obs}, expected numbers that are finite in float32"
-            )
 
     def _fail(self, error: Exception) -> None:
         self._broken = True

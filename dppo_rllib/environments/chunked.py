@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Float32
 
 from dppo_rllib.environments.chunk_env import ChunkEnv
 from dppo_rllib.environments.normalization import Normalization
-from dppo_rllib.environments.vectorized import ParallelChunkEnvs, SerialChunkEnvs
+from dppo_rllib.environments.observation_spaces import RGB, STATE, split_observation_space
+from dppo_rllib.environments.vectorized import Histories, ParallelChunkEnvs, SerialChunkEnvs
 
 Observations = dict[str, np.ndarray]
 EnvFactory = Callable[..., gymnasium.Env]
@@ -29,7 +30,8 @@ class ChunkedVectorEnv(VectorEnv):
     - A sub-environment that ends inside its chunk executes no more of it, restarts, and returns
       the first observation of the new episode (same-step autoreset).
     - Observations are `{"state": [N, To, Do]}`, float32, normalised, newest last; at the start of
-      an episode the first one is repeated.
+      an episode the first one is repeated. With pictures there is `"rgb": [N, Ti, C, H, W]`,
+      uint8, too: those of the last `Ti` steps, all cameras' channels one after the other.
     - Rewards are summed over the executed steps.
     - `infos` holds dense arrays: `env_steps [N]` executed; `final_obs`, the histories as the chunk
       left them, before a restart; `invalid [N]`, the episode was cut because the simulator failed
@@ -52,7 +54,10 @@ class ChunkedVectorEnv(VectorEnv):
         self.metadata = {**envs.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         chunks = envs.action_space
         self._low, self._high = chunks.low, chunks.high
-        self.single_observation_space = gymnasium.spaces.Dict(state=envs.observation_space)
+        histories = envs.observation_space
+        if isinstance(histories, gymnasium.spaces.Box):
+            histories = gymnasium.spaces.Dict({STATE: histories})
+        self.single_observation_space = histories
         self.single_action_space = gymnasium.spaces.Box(-1, 1, chunks.shape, np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -69,8 +74,7 @@ class ChunkedVectorEnv(VectorEnv):
         Raises:
             ValueError: As many seeds as sub-environments were expected.
         """
-        history = self._envs.reset(_seeds(seed, self.num_envs), options)
-        return {"state": self.normalization.normalize_obs(history)}, {}
+        return self._observations(self._envs.reset(_seeds(seed, self.num_envs), options)), {}
 
     def step(
         self, actions: Float[np.ndarray, "N Ta Da"]
@@ -93,12 +97,12 @@ class ChunkedVectorEnv(VectorEnv):
         self._has_success |= bool(results.has_success.any())
         infos: dict[str, Any] = {
             "env_steps": results.env_steps,
-            "final_obs": {"state": self.normalization.normalize_obs(results.final)},
+            "final_obs": self._observations(results.final),
             "invalid": results.invalid,
         }
         if self._has_success:
             infos |= {"success": results.success, "has_success": results.has_success}
-        obs = {"state": self.normalization.normalize_obs(results.start)}
+        obs = self._observations(results.start)
         reward = results.reward.astype(np.float32)
         return obs, reward, results.terminated, results.truncated, infos
 
@@ -120,6 +124,12 @@ class ChunkedVectorEnv(VectorEnv):
         """Closes the sub-environments."""
         self._envs.close()
 
+    def _observations(self, histories: Histories) -> Observations:
+        normalize = self.normalization.normalize_obs
+        if isinstance(histories, dict):
+            return {STATE: normalize(histories[STATE]), RGB: histories[RGB]}
+        return {STATE: normalize(histories)}
+
     def _simulator_actions(self, chunks: Float[np.ndarray, "N Ta Da"]) -> np.ndarray:
         if chunks.shape != self.action_space.shape:
             raise ValueError(f"chunks: shape {chunks.shape}, expected {self.action_space.shape}")
@@ -137,6 +147,7 @@ def make_chunked_env(
     *,
     act_steps: int,
     cond_steps: int,
+    img_cond_steps: int = 1,
     normalization: Normalization | None = None,
     env_kwargs: dict[str, Any] | None = None,
     max_episode_steps: int | None = None,
@@ -145,12 +156,17 @@ def make_chunked_env(
 ) -> ChunkedVectorEnv:
     """Builds `num_envs` copies of an environment that are stepped in chunks.
 
+    The environment's observations are a Box of one dimension, or pictures beside it:
+    `Dict(state=Box(Do), rgb=Box(H, W, C))`, or `(C, H, W)`, of uint8. Which axis the channels are
+    is told by its length: 1 or a multiple of 3 (several cameras), and less than the others.
+
     Args:
         env: A Gymnasium id (`"module:id"` imports the module first), or a callable that returns a
             `gymnasium.Env`.
         num_envs: `N`.
         act_steps: `Ta`, actions per chunk.
         cond_steps: `To`, observations in a history.
+        img_cond_steps: `Ti`, pictures in a history.
         normalization: None uses observations as they are and spreads actions over the bounds of
             the action space.
         env_kwargs: Passed to Gymnasium or to the callable.
@@ -169,6 +185,7 @@ def make_chunked_env(
         ("num_envs", num_envs),
         ("act_steps", act_steps),
         ("cond_steps", cond_steps),
+        ("img_cond_steps", img_cond_steps),
         ("max_episode_steps", 1 if max_episode_steps is None else max_episode_steps),
     ):
         if value < 1:
@@ -179,16 +196,20 @@ def make_chunked_env(
     make = functools.partial(_make_single, env, kwargs, max_episode_steps)
     probe = make()
     try:
-        normalization = _fitting_normalization(probe, normalization)
+        state, rgb = split_observation_space(probe.observation_space)
+        normalization = _fitting_normalization(state, probe.action_space, normalization)
     finally:
         probe.close()
-    builds = [functools.partial(ChunkEnv, make, act_steps, cond_steps)] * num_envs
+    if rgb is None and img_cond_steps != 1:
+        raise ValueError(f"img_cond_steps={img_cond_steps}: expected 1, there are no pictures")
+    steps = (act_steps, cond_steps, img_cond_steps)
+    builds = [functools.partial(ChunkEnv, make, *steps)] * num_envs
     if render_mode is not None:
         # Pictures cost time and memory, and only those of the first are asked for.
         filmed = functools.partial(
             _make_single, env, {**kwargs, "render_mode": render_mode}, max_episode_steps
         )
-        builds[0] = functools.partial(ChunkEnv, filmed, act_steps, cond_steps)
+        builds[0] = functools.partial(ChunkEnv, filmed, *steps)
     vectorized = SerialChunkEnvs if vectorization == "sync" else ParallelChunkEnvs
     return ChunkedVectorEnv(vectorized(builds), normalization)
 
@@ -225,19 +246,16 @@ def _find_spec(env: str) -> gymnasium.envs.registration.EnvSpec:
 
 
 def _fitting_normalization(
-    env: gymnasium.Env, normalization: Normalization | None
+    state: gymnasium.spaces.Box, action: gymnasium.Space, normalization: Normalization | None
 ) -> Normalization:
-    obs, action = env.observation_space, env.action_space
-    for name, space in (("observation_space", obs), ("action_space", action)):
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            raise ValueError(f"{name}={space}: expected a Box of one dimension")
-    assert isinstance(action, gymnasium.spaces.Box) and obs.shape is not None
+    if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+        raise ValueError(f"action_space={action}: expected a Box of one dimension")
     if not np.issubdtype(action.dtype, np.floating):
         raise ValueError(f"action_space={action}: expected a Box of floats")
     if normalization is None:
         return Normalization.from_spaces(action)
     for name, ends, length in (
-        ("obs_min", normalization.obs_min, obs.shape[0]),
+        ("obs_min", normalization.obs_min, state.shape[0]),
         ("action_min", normalization.action_min, action.shape[0]),
     ):
         if ends is not None and len(ends) != length:

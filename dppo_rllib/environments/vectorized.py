@@ -12,12 +12,14 @@ from typing import Any, NoReturn
 import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from dppo_rllib.environments.chunk_env import ChunkEnv
 
 Build = Callable[[], ChunkEnv]
-Histories = Float32[np.ndarray, "N To Do"]
+# With pictures: `{"state": [N, To, Do], "rgb": [N, Ti, C, H, W]}`.
+Histories = Float32[np.ndarray, "N To Do"] | dict[str, Shaped[np.ndarray, "N ..."]]
+HistorySpace = gymnasium.spaces.Box | gymnasium.spaces.Dict
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class ChunkResults:
         """Columns from one row for each environment."""
         start, final, reward, terminated, truncated, env_steps, *flags = zip(*rows, strict=True)
         return cls(
-            np.array(start),
-            np.array(final),
+            _stacked(start),
+            _stacked(final),
             np.array(reward, np.float64),
             np.array(terminated, bool),
             np.array(truncated, bool),
@@ -75,7 +77,7 @@ class SerialChunkEnvs:
         first = self._envs[0]
         self.num_envs = len(self._envs)
         self.render_mode, self.metadata = first.render_mode, first.metadata
-        self.observation_space: gymnasium.spaces.Box = first.observation_space
+        self.observation_space: HistorySpace = first.observation_space
         self.action_space: gymnasium.spaces.Box = first.action_space
         for i, env in enumerate(self._envs):
             for name in ("observation_space", "action_space"):
@@ -89,7 +91,7 @@ class SerialChunkEnvs:
     def reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None) -> Histories:
         """Starts all episodes."""
         pairs = zip(self._envs, seeds, strict=True)
-        return np.array([env.reset(seed=seed, options=options)[0] for env, seed in pairs])
+        return _stacked([env.reset(seed=seed, options=options)[0] for env, seed in pairs])
 
     def step(self, chunks: Float[np.ndarray, "N Ta Da"]) -> ChunkResults:
         """Executes a chunk of the simulator's own actions in each."""
@@ -131,9 +133,10 @@ class ParallelChunkEnvs:
         self.num_envs = self._envs.num_envs
         self.render_mode, self.metadata = self._envs.render_mode, self._envs.metadata
         histories, chunks = self._envs.single_observation_space, self._envs.single_action_space
-        assert isinstance(histories, gymnasium.spaces.Box)
+        assert isinstance(histories, (gymnasium.spaces.Box, gymnasium.spaces.Dict))
         assert isinstance(chunks, gymnasium.spaces.Box)
-        self.observation_space, self.action_space = histories, chunks
+        self.observation_space: HistorySpace = histories
+        self.action_space: gymnasium.spaces.Box = chunks
 
     def reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None) -> Histories:
         """Starts all episodes."""
@@ -144,9 +147,10 @@ class ParallelChunkEnvs:
         obs, reward, terminated, truncated, infos = self._ask(lambda: self._envs.step(chunks))
         rows = []
         for i, ended in enumerate(terminated | truncated):
-            final = infos["final_obs"][i] if ended else obs[i]
+            start = _row(obs, i)
+            final = infos["final_obs"][i] if ended else start
             outcome = (infos["final_info"] if ended else infos)["outcome"][i]
-            rows.append((obs[i], final, reward[i], terminated[i], truncated[i], *outcome))
+            rows.append((start, final, reward[i], terminated[i], truncated[i], *outcome))
         return ChunkResults.from_rows(rows)
 
     def pop_frames(self) -> list[np.ndarray]:
@@ -179,6 +183,19 @@ class ParallelChunkEnvs:
             process.join()
         self._envs.closed = True
         return codes
+
+
+def _stacked(histories: Sequence[Any]) -> Histories:
+    """One more axis in front, in new memory."""
+    if isinstance(histories[0], dict):
+        return {key: np.array([h[key] for h in histories]) for key in histories[0]}
+    return np.array(histories)
+
+
+def _row(histories: Histories, i: int) -> Any:
+    if isinstance(histories, dict):
+        return {key: values[i] for key, values in histories.items()}
+    return histories[i]
 
 
 class _WorkerError(Exception):

@@ -1,34 +1,30 @@
-"""The policy while it is pre-trained, as RLlib sees it."""
+"""A policy while it is pre-trained, as RLlib sees it."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from dppo_rllib.modules.diffusion_module import act
-from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig, build_actor
+from dppo_rllib.modules.chunk_module import act, shapes_of
+from dppo_rllib.modules.policies import build_policy, policy_config_from_dict
 
 
-class DiffusionBCModule(TorchRLModule, InferenceOnlyAPI):
+class BCModule(TorchRLModule, InferenceOnlyAPI):
     """The network that gradient steps move (`online`) and the policy, its running average.
 
-    `model_config` holds the fields of `PolicyConfig`; `obs_dim` and `action_dim` come from the
-    spaces, which are those of `DiffusionRLModule`. Whoever acts gets the average only.
+    `model_config` and spaces are those of `ChunkRLModule`, without a critic. Whoever acts gets the
+    average only.
     """
 
     def setup(self) -> None:
         """Builds both networks with the same weights."""
-        values = dict(self.model_config) | {
-            "obs_dim": self.observation_space["state"].shape[-1],
-            "action_dim": self.action_space.shape[-1],
-        }
-        config = PolicyConfig.from_dict(values)
-        self.policy = DiffusionPolicy(config)
-        self.online = build_actor(config)
-        self.online.load_state_dict(self.policy.actor.state_dict())
+        values = dict(self.model_config) | shapes_of(self.observation_space, self.action_space)
+        self.policy = build_policy(policy_config_from_dict(values))
+        self.online = copy.deepcopy(self.policy.actor)
         self.policy.requires_grad_(False)
 
     def get_non_inference_attributes(self) -> list[str]:

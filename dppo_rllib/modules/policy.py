@@ -1,47 +1,53 @@
-"""The diffusion policy itself, without Ray: what is deployed, saved and loaded."""
+"""What every policy is: a function from observation histories to chunks, and its likelihood."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dppo_rllib.denoising import Chain, DenoisingConfig, DenoisingProcess
-from dppo_rllib.networks import DiffusionMLP, DiffusionMLPConfig, ObservationSpec
+from dppo_rllib.denoising import Chain
+from dppo_rllib.networks import ObservationSpec, VisionConfig
+
+Encoded = dict[str, Tensor]  # what a network makes of observations; a row per observation
+NetworkTypes = dict[str, tuple[type, type]]  # type -> (configuration, network)
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Everything that defines a diffusion policy but its weights and its normalisation.
+    """Everything that defines a policy but its weights and its normalisation.
 
     Attributes:
-        obs_dim: `Do`, width of one observation.
+        kind: Which policy it is, see `policies`.
+        network_types: Architectures that its actor can have.
+        obs_dim: `Do`, width of one state.
         action_dim: `Da`.
-        cond_steps: `To`, observations the policy sees, newest last.
+        cond_steps: `To`, states the policy sees, newest last.
         horizon_steps: `Tp`, actions it predicts.
         act_steps: `Ta <= Tp`, actions executed before it looks again.
-        ft_denoising_steps: `K'`, last sampler steps taken by the fine-tuned network; 0 for a
-            policy that was only pre-trained.
-        min_sampling_denoising_std: Floor of the sampling noise when exploring.
-        min_logprob_denoising_std: Floor of the standard deviation in log-probabilities.
-        denoising: The denoising process.
-        network: The denoiser's architecture.
+        image_shape: `(C, H, W)` of one picture, all cameras; None without pictures.
+        vision: How pictures are encoded; None without pictures.
+        network: Architecture of the actor.
+
+    Raises:
+        ValueError: A field is out of range, or fields contradict each other.
     """
+
+    kind: ClassVar[str]
+    network_types: ClassVar[NetworkTypes]
 
     obs_dim: int
     action_dim: int
     cond_steps: int = 1
     horizon_steps: int = 4
     act_steps: int = 4
-    ft_denoising_steps: int = 0
-    min_sampling_denoising_std: float = 0.1
-    min_logprob_denoising_std: float = 0.1
-    denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
-    network: DiffusionMLPConfig = field(default_factory=DiffusionMLPConfig)
+    image_shape: tuple[int, int, int] | None = None
+    vision: VisionConfig | None = None
+    network: Any = None
 
     def __post_init__(self) -> None:
         for name in ("obs_dim", "action_dim", "cond_steps", "horizon_steps", "act_steps"):
@@ -52,31 +58,116 @@ class PolicyConfig:
                 f"act_steps={self.act_steps}: a policy that predicts horizon_steps="
                 f"{self.horizon_steps} actions cannot execute more than these"
             )
-        steps = self.denoising.sampler_steps
-        if not 0 <= self.ft_denoising_steps <= steps:
+        types = tuple(config for config, _ in self.network_types.values())
+        if not isinstance(self.network, types):
             raise ValueError(
-                f"ft_denoising_steps={self.ft_denoising_steps}: expected 0 to the sampler's "
-                f"{steps} steps"
+                f"network={self.network!r}: expected one of {[cls.__name__ for cls in types]}"
             )
-        for name in ("min_sampling_denoising_std", "min_logprob_denoising_std"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a positive number")
+        self.observation_spec  # noqa: B018  checks pictures
+
+    @property
+    def fine_tuned(self) -> bool:
+        """There is a fine-tuned actor beside the base."""
+        raise NotImplementedError
+
+    @property
+    def observation_spec(self) -> ObservationSpec:
+        """What its networks see."""
+        return ObservationSpec(self.cond_steps * self.obs_dim, self.image_shape, self.vision)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionary (JSON)."""
-        return dataclasses.asdict(self)
+        network = network_to_dict(self.network, self.network_types)
+        return {"kind": self.kind} | dataclasses.asdict(self) | {"network": network}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PolicyConfig:
+    def from_dict(cls, values: dict[str, Any]) -> Any:
         """Inverse of `to_dict`.
 
         Raises:
             ValueError: A key is unknown or missing.
         """
-        values = dict(values)
-        values["denoising"] = build_dataclass(DenoisingConfig, values.get("denoising", {}))
-        values["network"] = build_dataclass(DiffusionMLPConfig, values.get("network", {}))
+        values = {k: v for k, v in values.items() if k != "kind"}
+        values["network"] = network_from_dict(values.get("network", {}), cls.network_types)
+        if (vision := values.get("vision")) is not None:
+            values["vision"] = build_dataclass(VisionConfig, vision)
         return build_dataclass(cls, values)
+
+    def build_network(self) -> Any:
+        """The actor, with fresh weights."""
+        types = self.network_types.values()
+        [network] = [network for cls, network in types if isinstance(self.network, cls)]
+        return network(
+            self.network,
+            self.observation_spec,
+            horizon_steps=self.horizon_steps,
+            action_dim=self.action_dim,
+        )
+
+
+@runtime_checkable
+class ChunkPolicy(Protocol):
+    """Samples chunks through a chain of Gaussian steps, and scores these steps.
+
+    A policy without inner steps has a chain of one, from nothing (zeros) to the chunk.
+
+    Attributes:
+        config: What defines it.
+        actor: The base network, frozen once there is a fine-tuned one.
+        scheduled: Names of attributes that training anneals.
+    """
+
+    config: Any
+    actor: nn.Module
+    scheduled: tuple[str, ...]
+
+    @property
+    def acting(self) -> nn.Module:
+        """The network that takes the scored steps: the fine-tuned one if there is one."""
+
+    @property
+    def chain_steps(self) -> int:
+        """`K'`, scored steps of a chain."""
+
+    def draw_noise(self, batch_size: int, generator: torch.Generator | None = None) -> Tensor:
+        """All the randomness of one chunk per row, on the policy's device: `[draws, B, …]`."""
+
+    def sample(
+        self,
+        obs: dict[str, Tensor],
+        *,
+        deterministic: bool = False,
+        noise: Tensor | None = None,
+        base_only: bool = False,
+    ) -> Chain:
+        """One chunk per observation history, as it is acted with or (`base_only`) was cloned."""
+
+    def encode(self, obs: dict[str, Tensor]) -> Encoded:
+        """What scoring needs of observations; one row serves every step of their chains."""
+
+    def log_prob(
+        self,
+        encoded: Encoded,
+        chain_prev: Float[Tensor, "B Tp Da"],
+        chain_next: Float[Tensor, "B Tp Da"],
+        ft_index: Int[Tensor, " B"],
+    ) -> Float[Tensor, " B"]:
+        """Log-probability of single steps of chains (differentiable)."""
+
+    def entropy(self, encoded: Encoded) -> Float[Tensor, " B"]:
+        """What an entropy bonus rewards."""
+
+    def draw_bc(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Randomness of the cloning loss of a minibatch, on the generator's device."""
+
+    def bc_loss(
+        self,
+        network: nn.Module,
+        obs: dict[str, Tensor],
+        chunk: Float[Tensor, "B Tp Da"],
+        draws: dict[str, Tensor],
+    ) -> Float[Tensor, " B"]:
+        """Cloning loss of each row."""
 
 
 def build_dataclass(cls: Any, values: dict[str, Any]) -> Any:
@@ -95,100 +186,20 @@ def build_dataclass(cls: Any, values: dict[str, Any]) -> Any:
         raise ValueError(f"{cls.__name__}: {error}") from error
 
 
-def build_actor(config: PolicyConfig) -> DiffusionMLP:
-    """A denoiser of the configured architecture, with fresh weights."""
-    return DiffusionMLP(
-        config.network,
-        ObservationSpec(config.cond_steps * config.obs_dim),
-        horizon_steps=config.horizon_steps,
-        action_dim=config.action_dim,
-    )
+def network_to_dict(config: Any, types: NetworkTypes) -> dict[str, Any]:
+    """An architecture as a plain dictionary, with its type."""
+    [name] = [name for name, (cls, _) in types.items() if isinstance(config, cls)]
+    return {"type": name, **dataclasses.asdict(config)}
 
 
-class DiffusionPolicy(nn.Module):
-    """A base network, its fine-tuned copy if there is one, and the process they denoise with.
+def network_from_dict(values: dict[str, Any], types: NetworkTypes) -> Any:
+    """Inverse of `network_to_dict`; without a type it is an MLP.
 
-    `ft_denoising_steps` and `min_sampling_denoising_std` are attributes because training may
-    anneal them; they start as configured.
+    Raises:
+        ValueError: The type or a key is unknown.
     """
-
-    def __init__(self, config: PolicyConfig):
-        super().__init__()
-        self.config = config
-        self.process = DenoisingProcess(config.denoising)
-        self.actor = build_actor(config)
-        if config.ft_denoising_steps > 0:
-            self.actor_ft = build_actor(config)
-            self.actor_ft.load_state_dict(self.actor.state_dict())
-            self.actor.requires_grad_(False)
-        self.ft_denoising_steps = config.ft_denoising_steps
-        self.min_sampling_denoising_std = config.min_sampling_denoising_std
-
-    @property
-    def acting(self) -> DiffusionMLP:
-        """The network that takes the last sampler steps."""
-        return self.actor_ft if self.config.ft_denoising_steps > 0 else self.actor
-
-    def draw_noise(
-        self, batch_size: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "S_1 B Tp Da"]:
-        """All the randomness of one chunk per row, on the policy's device."""
-        shape = (batch_size, self.config.horizon_steps, self.config.action_dim)
-        device = self.process.alphas_cumprod.device
-        return self.process.draw_noise(shape, device=device, generator=generator)
-
-    def sample(
-        self,
-        obs: dict[str, Tensor],
-        *,
-        deterministic: bool = False,
-        noise: Float[Tensor, "S_1 B Tp Da"] | None = None,
-        base_only: bool = False,
-    ) -> Chain:
-        """Denoises one chunk per observation history.
-
-        Args:
-            obs: `{"state": [B, To, Do]}`, normalised.
-            deterministic: Act greedily.
-            noise: As from `draw_noise`; drawn here if None.
-            base_only: Every step is taken by the base network (the chain is of the same length).
-        """
-        if noise is None:
-            noise = self.draw_noise(len(obs["state"]))
-        return self.process.sample(
-            self.actor,
-            self.actor if base_only else self.acting,
-            obs,
-            noise,
-            ft_denoising_steps=self.ft_denoising_steps,
-            min_sampling_std=self.min_sampling_denoising_std,
-            min_logprob_std=self.config.min_logprob_denoising_std,
-            act_steps=self.config.act_steps,
-            deterministic=deterministic,
-        )
-
-    def log_prob(
-        self,
-        obs: dict[str, Tensor],
-        chain_prev: Float[Tensor, "B Tp Da"],
-        chain_next: Float[Tensor, "B Tp Da"],
-        ft_index: Tensor,
-    ) -> Float[Tensor, " B"]:
-        """Log-probability of fine-tuned transitions under the fine-tuned network.
-
-        Args:
-            obs: Observation histories, one per transition.
-            chain_prev: Chunks before the transition.
-            chain_next: Chunks after it.
-            ft_index: Which fine-tuned step, 0 the noisiest to `K'-1` the last.
-        """
-        first = self.process.config.sampler_steps - self.ft_denoising_steps
-        return self.process.transition_log_prob(
-            self.acting,
-            self.acting.encode(obs),
-            chain_prev,
-            chain_next,
-            ft_index + first,
-            min_logprob_std=self.config.min_logprob_denoising_std,
-            act_steps=self.config.act_steps,
-        )
+    values = dict(values)
+    name = values.pop("type", "mlp")
+    if name not in types:
+        raise ValueError(f"network.type={name!r}: expected one of {sorted(types)}")
+    return build_dataclass(types[name][0], values)

@@ -29,7 +29,8 @@ from ray.rllib.utils.metrics import (
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from dppo_rllib.environments import ChunkedVectorEnv, Normalization, make_chunked_env
-from dppo_rllib.modules.diffusion_module import CHAINS, LOG_PROBS, NOISE
+from dppo_rllib.modules.chunk_module import CHAINS, LOG_PROBS, NOISE
+from dppo_rllib.modules.precision import autocast
 from dppo_rllib.modules.threads import torch_threads
 from dppo_rllib.rollouts.episode_metrics import EpisodeMetrics
 from dppo_rllib.rollouts.evaluation import Observations, run_episodes
@@ -104,6 +105,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             self.num_envs,
             act_steps=self.config.act_steps,
             cond_steps=self.config.cond_steps,
+            img_cond_steps=self.config.img_cond_steps,
             normalization=Normalization.from_dict(normalization) if normalization else None,
             env_kwargs=None if isinstance(creator, functools.partial) else dict(env_config),
             max_episode_steps=self.config.max_episode_steps,
@@ -233,7 +235,8 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             NOISE: self.module.policy.draw_noise(self.num_envs, self._generator),
         }
         forward = self.module.forward_exploration if explore else self.module.forward_inference
-        return forward(batch)
+        with autocast(self._device, self.config.mixed_precision):
+            return forward(batch)
 
     def _collect(self, steps: int) -> Trajectories:
         env = self.env

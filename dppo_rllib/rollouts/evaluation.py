@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest
 
 from dppo_rllib.environments import ChunkedVectorEnv
-from dppo_rllib.modules.policy import DiffusionPolicy
+from dppo_rllib.modules.policy import ChunkPolicy
 
 Observations = dict[str, np.ndarray]
 Act = Callable[[Observations], np.ndarray]
 
 
-def policy_act(policy: DiffusionPolicy, *, deterministic: bool, seed: int = 0) -> Act:
+def policy_act(policy: ChunkPolicy, *, deterministic: bool, seed: int = 0) -> Act:
     """How a policy acts, for `run_episodes`.
 
     Args:
@@ -25,10 +25,10 @@ def policy_act(policy: DiffusionPolicy, *, deterministic: bool, seed: int = 0) -
         deterministic: Greedily, or with the noise that training explores with.
         seed: Of the noise, the first of each chain included.
     """
-    device = policy.process.alphas_cumprod.device
+    device = next(policy.actor.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def act(obs: Observations) -> np.ndarray:
         tensors = {key: torch.from_numpy(value).to(device) for key, value in obs.items()}
         noise = policy.draw_noise(len(obs["state"]), generator)

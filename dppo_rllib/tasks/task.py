@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 if TYPE_CHECKING:  # tasks are data: listing them needs no RLlib
-    from dppo_rllib.algorithms import DiffusionBCConfig, DPPOConfig
+    from dppo_rllib.algorithms.bc import ChunkBCConfig
+    from dppo_rllib.algorithms.chunk_algorithm import ChunkAlgorithm
+    from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ class Task:
         max_episode_steps: Cuts episodes; None keeps the environment's own limit.
         dataset: Demonstrations in the LeRobot v3 layout; None if there are none.
         base_policy: A pre-trained policy; None if `dppo pretrain` must make one first.
+        from_scratch: Learned without demonstrations: training starts from random weights.
         success: What counts as success, in words; the environment reports it as `success` in its
             infos. None where only returns are compared.
-        pretrain: What differs from the defaults of `DiffusionBCConfig.training`.
-        finetune: What differs from the defaults of `DPPOConfig.training`.
+        settings: By the name of an algorithm ("DPPO", "DiffusionBC", "GaussianPPO" …) what differs
+            from the defaults of its configuration's `training`.
         num_envs: Environments that an iteration of fine-tuning samples from, over all runners.
         rollout_fragment_length: Chunk steps of each of them per iteration.
         epochs: Of pre-training.
@@ -71,9 +74,9 @@ class Task:
     max_episode_steps: int | None = None
     dataset: Path | None = None
     base_policy: Path | None = None
+    from_scratch: bool = False
     success: str | None = None
-    pretrain: Mapping[str, Any] = field(default_factory=dict)
-    finetune: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     num_envs: int = 40
     rollout_fragment_length: int = 500
     epochs: int = 200
@@ -101,72 +104,97 @@ class Task:
         """The environment in words."""
         return self.env if isinstance(self.env, str) else self.env.__name__
 
-    def pretrain_config(self, dataset: str | Path | None = None) -> DiffusionBCConfig:
+    def pretrain_config(
+        self, dataset: str | Path | None = None, *, policy: str = "diffusion"
+    ) -> ChunkBCConfig:
         """Pre-training on demonstrations.
 
         Args:
             dataset: Where they are; None takes the task's own.
+            policy: "diffusion", "gaussian" or "gmm".
 
         Raises:
-            ValueError: The task has no demonstrations, and none are given.
+            ValueError: The task has no demonstrations and none are given, or there is no such
+                policy.
             FileNotFoundError: They are not where they should be.
         """
-        from dppo_rllib.algorithms import DiffusionBCConfig
+        from dppo_rllib.algorithms.by_kind import PRETRAINING
 
+        if policy not in PRETRAINING:
+            raise ValueError(f"policy={policy!r}: expected one of {sorted(PRETRAINING)}")
         data = dataset or self.dataset
         if data is None:
             raise ValueError(
                 f"task {self.name}: has no demonstrations; give them with --set dataset=<directory>"
             )
-        return (
-            DiffusionBCConfig()
-            .environment(self.env, env_config=dict(self.env_config))
-            .training(
-                dataset=data,
-                task=self.name,
-                max_episode_steps=self.max_episode_steps,
-                **self.pretrain,
-            )
+        algorithm = PRETRAINING[policy]
+        return self._environment(algorithm).training(
+            dataset=data,
+            task=self.name,
+            max_episode_steps=self.max_episode_steps,
+            **self._settings(algorithm),
         )
 
     def finetune_config(
-        self, base_policy: str | Path | None = None, *, num_env_runners: int = 2
-    ) -> DPPOConfig:
-        """Fine-tuning of a pre-trained policy.
+        self,
+        base_policy: str | Path | None = None,
+        *,
+        algorithm: str | None = None,
+        num_env_runners: int = 2,
+    ) -> ChunkPPOConfig:
+        """Fine-tuning of a pre-trained policy, or learning from scratch.
 
         Args:
             base_policy: Where to start; None takes the task's own.
+            algorithm: Its name; None takes the one that the policy belongs to, DPPO from scratch.
             num_env_runners: Among how many the environments are divided; 0 runs them in the main
                 process.
 
         Raises:
-            ValueError: The task has no policy of its own and none is given, or its environments
-                cannot be divided among so many runners.
+            ValueError: The task has no policy of its own and none is given, its environments
+                cannot be divided among so many runners, or there is no such algorithm.
             FileNotFoundError: The policy does not exist.
         """
-        from dppo_rllib.algorithms import DPPOConfig
+        from dppo_rllib.algorithms.by_kind import FINE_TUNING, algorithm_named
+        from dppo_rllib.checkpoints import load_policy
 
         start = base_policy or self.base_policy
-        if start is None:
+        if start is None and not self.from_scratch:
             raise ValueError(
                 f"task {self.name}: no pre-trained policy is shipped; make one with "
                 f"`dppo pretrain {self.name}` and give it with --from"
             )
+        if algorithm is not None:
+            chosen = algorithm_named(algorithm, FINE_TUNING)
+        else:
+            chosen = FINE_TUNING["diffusion" if start is None else load_policy(start).config.kind]
         return (
-            DPPOConfig()
-            .environment(self.env, env_config=dict(self.env_config))
+            self._environment(chosen)
             .env_runners(
                 num_env_runners=num_env_runners,
                 num_envs_per_env_runner=self.envs_per_runner(num_env_runners),
                 rollout_fragment_length=self.rollout_fragment_length,
             )
             .training(
-                base_policy=start,
+                **({} if start is None else {"base_policy": start}),
                 task=self.name,
                 max_episode_steps=self.max_episode_steps,
-                **self.finetune,
+                **self._settings(chosen),
             )
         )
+
+    def _environment(self, algorithm: type[ChunkAlgorithm]) -> Any:
+        config: Any = algorithm.get_default_config()
+        return config.environment(self.env, env_config=dict(self.env_config))
+
+    def _settings(self, algorithm: type[ChunkAlgorithm]) -> Mapping[str, Any]:
+        from dppo_rllib.algorithms.by_kind import ALGORITHMS
+
+        if unknown := sorted(set(self.settings) - set(ALGORITHMS)):
+            raise ValueError(
+                f"task {self.name}: settings of {unknown}, expected some of {sorted(ALGORITHMS)}"
+            )
+        return self.settings.get(algorithm.__name__, {})
 
     def envs_per_runner(self, num_env_runners: int) -> int:
         """How many of the task's environments each runner gets.

@@ -13,7 +13,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from dppo_rllib.algorithms import DPPOConfig
-from dppo_rllib.algorithms.dppo_learner import DPPOLearner
+from dppo_rllib.algorithms.ppo_learner import ChunkPPOLearner
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 OBS_DIM, ACTION_DIM, HORIZON = 5, 3, 4
@@ -36,7 +36,7 @@ def golden_config(act_steps: int = HORIZON, **training: Any) -> DPPOConfig:
     )
 
 
-def load_official(learner: DPPOLearner, name: str) -> None:
+def load_official(learner: ChunkPPOLearner, name: str) -> None:
     """Loads a golden checkpoint of the authors into a learner's module."""
     model = torch.load(GOLDEN / "ckpt" / f"{name}.pt", weights_only=False)["model"]
     prefixes = {"actor.": "policy.actor.", "actor_ft.": "policy.actor_ft.", "critic.": "critic."}
@@ -50,8 +50,8 @@ def load_official(learner: DPPOLearner, name: str) -> None:
 
 
 @pytest.fixture
-def make_learner() -> Callable[..., DPPOLearner]:
-    def make(checkpoint: str, learner_class: type[DPPOLearner] = DPPOLearner, **config: Any) -> Any:
+def make_learner() -> Callable[..., ChunkPPOLearner]:
+    def make(checkpoint: str, learner_class: Any = ChunkPPOLearner, **config: Any) -> Any:
         act_steps = config.get("act_steps", HORIZON)
         built = golden_config(**config).learners(learner_class=learner_class)
         built.validate()

@@ -12,7 +12,7 @@ import pytest
 from dppo_rllib import DiffusionBCConfig, DPPOConfig
 from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
+from dppo_rllib.modules import DiffusionPolicy, DiffusionPolicyConfig
 from dppo_rllib.networks import Critic, CriticConfig, ObservationSpec
 
 
@@ -59,7 +59,7 @@ def test_too_many_learners_for_the_environments_are_refused() -> None:
 
 @pytest.fixture
 def base_policy(tmp_path: Path) -> Path:
-    config = PolicyConfig(obs_dim=11, action_dim=3, horizon_steps=8, act_steps=4)
+    config = DiffusionPolicyConfig(obs_dim=11, action_dim=3, horizon_steps=8, act_steps=4)
     ones = np.ones(11, np.float32), np.ones(3, np.float32)
     normalization = Normalization(-ones[0], ones[0], -ones[1], ones[1])
     env = {"id": "Hopper-v5", "config": {}, "max_episode_steps": 50}
@@ -83,7 +83,7 @@ def test_what_contradicts_the_base_policy_is_refused(base_policy: Path) -> None:
 
 
 def test_a_trained_critic_keeps_its_architecture(tmp_path: Path) -> None:
-    config = PolicyConfig(obs_dim=11, action_dim=3)
+    config = DiffusionPolicyConfig(obs_dim=11, action_dim=3)
     architecture = CriticConfig(mlp_dims=(8, 8, 8))
     critic = Critic(architecture, ObservationSpec(11))
     weights = DiffusionPolicy(config).state_dict()

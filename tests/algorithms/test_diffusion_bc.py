@@ -17,7 +17,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from two_modes import EPISODE_STEPS, TwoModes, demonstrations
 
 from dppo_rllib import DiffusionBC, DiffusionBCConfig
-from dppo_rllib.algorithms.diffusion_bc_learner import update_average
+from dppo_rllib.algorithms.bc_learner import update_average
 from dppo_rllib.checkpoints import load_policy
 from dppo_rllib.datasets import write_demonstrations
 

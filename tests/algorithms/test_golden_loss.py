@@ -119,7 +119,7 @@ def test_loss_and_gradients_are_those_of_the_authors(
     if case == "bc":
         np.testing.assert_allclose(bc, bc_loss, rtol=1e-4)
     counts = torch.bincount(torch.from_numpy(golden[f"loss/{case}/denoising_inds"]))
-    overall = (stats[5:][: len(counts)] * counts).sum() / 32
+    overall = (stats[6:][: len(counts)] * counts).sum() / 32
     np.testing.assert_allclose(overall, clip_fraction, atol=1e-6)
     for network, name in ((module.policy.actor_ft, "actor_ft"), (module.critic, "critic")):
         gradient = torch.cat([p.grad.flatten() for p in network.parameters()])

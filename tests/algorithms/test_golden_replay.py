@@ -10,7 +10,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 
-from dppo_rllib.algorithms.dppo_learner import DPPOLearner
+from dppo_rllib.algorithms.ppo_learner import ChunkPPOLearner
 from dppo_rllib.rollouts.trajectories import Trajectories
 
 SETTINGS = {
@@ -40,7 +40,7 @@ SETTINGS = {
 }
 
 
-class ReplayLearner(DPPOLearner):
+class ReplayLearner(ChunkPPOLearner):
     """Takes its permutations from a recording and remembers what it prepared."""
 
     permutations: list[torch.Tensor]
@@ -54,7 +54,7 @@ class ReplayLearner(DPPOLearner):
         return self.prepared
 
 
-def sample_chunks(learner: DPPOLearner, golden: Any, iteration: int) -> tuple[Any, Any, Any]:
+def sample_chunks(learner: ChunkPPOLearner, golden: Any, iteration: int) -> tuple[Any, Any, Any]:
     """Denoises every chunk of an iteration from the recorded noise."""
     policy = learner.module[DEFAULT_MODULE_ID].policy
     chains, log_probs = [], []
@@ -67,7 +67,7 @@ def sample_chunks(learner: DPPOLearner, golden: Any, iteration: int) -> tuple[An
     return np.stack(chains), np.stack(log_probs), golden["e2e/obs"][iteration].astype(np.float32)
 
 
-def recorded_trajectories(learner: DPPOLearner, golden: Any, iteration: int) -> Trajectories:
+def recorded_trajectories(learner: ChunkPPOLearner, golden: Any, iteration: int) -> Trajectories:
     """The recorded iteration, with the authors' treatment of truncation.
 
     They bootstrap from the observation after the reset and let advantages run on: that is what
@@ -90,7 +90,7 @@ def recorded_trajectories(learner: DPPOLearner, golden: Any, iteration: int) -> 
     )
 
 
-def assert_parameters(learner: DPPOLearner, golden: Any, iteration: int) -> None:
+def assert_parameters(learner: ChunkPPOLearner, golden: Any, iteration: int) -> None:
     module = learner.module[DEFAULT_MODULE_ID]
     for name, network in (("actor_ft", module.policy.actor_ft), ("critic", module.critic)):
         parameters = torch.cat([p.detach().flatten() for p in network.parameters()])

@@ -12,7 +12,7 @@ import torch
 from two_modes import EPISODE_STEPS, TwoModes, demonstrations
 
 from dppo_rllib import DiffusionBCConfig, DPPOConfig
-from dppo_rllib.algorithms.dppo_learner import DPPOLearner
+from dppo_rllib.algorithms.ppo_learner import ChunkPPOLearner
 from dppo_rllib.datasets import write_demonstrations
 
 NETWORK = {"mlp_dims": (64, 64, 64), "time_dim": 8}
@@ -20,7 +20,7 @@ CHUNK = {"horizon_steps": EPISODE_STEPS, "act_steps": EPISODE_STEPS, "denoising_
 ITERATIONS = 12
 
 
-class AscentLearner(DPPOLearner):
+class AscentLearner(ChunkPPOLearner):
     """DPPO with the sign of the advantage flipped."""
 
     def _prepare(self, trajectories: Any) -> Any:
@@ -64,7 +64,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "checkpoint"
 
 
-def train(policy: Path, learner_class: type[DPPOLearner], iterations: int) -> list[float]:
+def train(policy: Path, learner_class: type[ChunkPPOLearner], iterations: int) -> list[float]:
     """Success rate (ended on the rich side) of each iteration's episodes."""
     config = (
         DPPOConfig()
@@ -92,12 +92,12 @@ def train(policy: Path, learner_class: type[DPPOLearner], iterations: int) -> li
 
 
 def test_the_clone_keeps_both_modes(pretrained: Path) -> None:
-    first = train(pretrained, DPPOLearner, 1)[0]
+    first = train(pretrained, ChunkPPOLearner, 1)[0]
     assert 0.3 < first < 0.7
 
 
 def test_dppo_moves_the_policy_to_the_better_mode(pretrained: Path) -> None:
-    rates = train(pretrained, DPPOLearner, ITERATIONS)
+    rates = train(pretrained, ChunkPPOLearner, ITERATIONS)
     assert rates[-1] > 0.85
 
 

@@ -14,7 +14,8 @@ from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy, save_policy
 from dppo_rllib.checkpoints.official import import_official
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization, make_chunked_env
-from dppo_rllib.modules.policy import PolicyConfig, build_actor, build_dataclass
+from dppo_rllib.modules import DiffusionPolicyConfig
+from dppo_rllib.modules.policy import build_dataclass
 from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig, ObservationSpec
 from dppo_rllib.rollouts.evaluation import policy_act, run_episodes
 
@@ -59,9 +60,9 @@ def model(path: Path, name: str = "model") -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)[name]
 
 
-def write_pretrained(path: Path, config: PolicyConfig) -> Path:
+def write_pretrained(path: Path, config: DiffusionPolicyConfig) -> Path:
     """A pre-trained checkpoint in the authors' format, with fresh weights."""
-    state = {f"network.{k}": v for k, v in build_actor(config).state_dict().items()}
+    state = {f"network.{k}": v for k, v in config.build_network().state_dict().items()}
     torch.save({"epoch": 1, "model": state, "ema": state}, path)
     return path
 
@@ -71,7 +72,7 @@ def write_pretrained(path: Path, config: PolicyConfig) -> Path:
 
 def test_hopper_policy_of_the_authors_needs_only_its_normalization():
     policy = import_official(HOPPER, normalization=HOPPER_NORMALIZATION)
-    assert policy.config == PolicyConfig(
+    assert policy.config == DiffusionPolicyConfig(
         obs_dim=11,
         action_dim=3,
         horizon_steps=4,
@@ -183,7 +184,7 @@ def test_the_constant_noise_level_of_ddim_is_read_from_its_logit(name: str, eta:
     ],
 )
 def test_architecture_is_read_off_the_weights(tmp_path: Path, network: DiffusionMLPConfig):
-    config = PolicyConfig(
+    config = DiffusionPolicyConfig(
         obs_dim=5, action_dim=3, cond_steps=2, horizon_steps=4, act_steps=2, network=network
     )
     policy = import_official(
@@ -216,7 +217,7 @@ def test_what_weights_cannot_tell_is_the_authors_value_for_the_task(
     floor: float,
 ):
     obs_dim, action_dim, horizon = dims
-    config = PolicyConfig(obs_dim, action_dim, horizon_steps=horizon, act_steps=1)
+    config = DiffusionPolicyConfig(obs_dim, action_dim, horizon_steps=horizon, act_steps=1)
     path = write_pretrained(tmp_path / "state_1.pt", config)
     policy = import_official(path, normalization=normalization(obs_dim, action_dim)).config
     assert policy.network.activation == activation
@@ -227,7 +228,7 @@ def test_what_weights_cannot_tell_is_the_authors_value_for_the_task(
 
 
 def test_given_denoising_steps_without_ddim_steps_are_ddpm_whatever_the_task(tmp_path: Path):
-    config = PolicyConfig(58, 10, horizon_steps=8, act_steps=8)
+    config = DiffusionPolicyConfig(58, 10, horizon_steps=8, act_steps=8)
     path = write_pretrained(tmp_path / "state_1.pt", config)
     policy = import_official(path, action_dim=10, denoising_steps=100)
     assert policy.config.denoising.ddim_steps is None

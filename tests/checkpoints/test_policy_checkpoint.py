@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy, save_policy
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
+from dppo_rllib.modules import DiffusionPolicy, DiffusionPolicyConfig
 from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig, ObservationSpec
 
-CONFIG = PolicyConfig(
+CONFIG = DiffusionPolicyConfig(
     obs_dim=5,
     action_dim=3,
     cond_steps=2,

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.cli import app
-from dppo_rllib.modules.policy import DiffusionPolicy, PolicyConfig
+from dppo_rllib.modules import DiffusionPolicy, DiffusionPolicyConfig
 
 TASK_FILE = '''
 import gymnasium
@@ -56,11 +56,13 @@ register(
         action_dim=2,
         max_episode_steps=8,
         success="within 0.5 of the origin",
-        finetune={
-            "ft_denoising_steps": 2,
-            "num_epochs": 1,
-            "minibatch_size": 64,
-            "critic": {"mlp_dims": (16, 16, 16)},
+        settings={
+            "DPPO": {
+                "ft_denoising_steps": 2,
+                "num_epochs": 1,
+                "minibatch_size": 64,
+                "critic": {"mlp_dims": (16, 16, 16)},
+            },
         },
         num_envs=4,
         rollout_fragment_length=4,
@@ -82,7 +84,7 @@ def tasks_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reach_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained policy for `reach`."""
-    config = PolicyConfig.from_dict(
+    config = DiffusionPolicyConfig.from_dict(
         {
             "obs_dim": 2,
             "action_dim": 2,

@@ -29,6 +29,18 @@ def _make_demonstrations(
     return Demonstrations(**(values | fields))
 
 
+def _make_images(frames=14, channels=3, height=5, width=4, seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(
+        0, 256, (frames, channels, height, width), dtype=np.uint8
+    )
+
+
+@pytest.fixture(scope="session")
+def make_images():
+    """Noise, `[frames, channels, height, width]`."""
+    return _make_images
+
+
 @pytest.fixture(scope="session")
 def make_demonstrations():
     return _make_demonstrations
@@ -37,6 +49,17 @@ def make_demonstrations():
 @pytest.fixture
 def demonstrations() -> Demonstrations:
     return _make_demonstrations()
+
+
+@pytest.fixture
+def filmed() -> Demonstrations:
+    """Of two cameras."""
+    return _make_demonstrations(images=_make_images(channels=6), camera_names=("wrist", "front"))
+
+
+@pytest.fixture
+def filmed_dataset(filmed: Demonstrations, tmp_path: Path) -> Path:
+    return write_demonstrations(filmed, tmp_path / "filmed")
 
 
 @pytest.fixture

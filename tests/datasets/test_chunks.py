@@ -37,6 +37,58 @@ def naive_samples(demonstrations, horizon_steps, cond_steps):
     return samples
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    steps=lengths_and_steps(),
+    img_cond_steps=st.integers(1, 4),
+    data=st.data(),
+)
+def test_pictures_are_those_of_the_frames(
+    make_demonstrations, make_images, steps, img_cond_steps, data
+):
+    lengths, horizon_steps, cond_steps = steps
+    images = make_images(sum(lengths), height=2, width=3)
+    demonstrations = make_demonstrations(lengths, images=images)
+    episodes = data.draw(st.none() | st.permutations(range(len(lengths))))
+    if episodes is not None:
+        episodes = episodes[: data.draw(st.integers(1, len(episodes)))]
+        horizon_steps = min(horizon_steps, max(lengths[i] for i in episodes))
+    chunks = ActionChunks(
+        demonstrations,
+        None,
+        horizon_steps=horizon_steps,
+        cond_steps=cond_steps,
+        img_cond_steps=img_cond_steps,
+        episodes=episodes,
+    )
+    chosen = demonstrations if episodes is None else demonstrations.select(episodes)
+    samples = naive_samples(chosen, horizon_steps, img_cond_steps)
+    obs, _ = chunks.gather(torch.arange(len(chunks)))
+    assert obs["rgb"].dtype == torch.uint8
+    np.testing.assert_array_equal(obs["rgb"], chosen.images[[history for history, _ in samples]])
+    assert obs["state"].shape[1] == cond_steps
+
+
+def test_pictures_are_not_copied_on_the_cpu(filmed):
+    for episodes in (None, [2, 0]):
+        chunks = ActionChunks(filmed, None, horizon_steps=2, episodes=episodes)
+        assert chunks.images.data_ptr() == filmed.images.ctypes.data
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_pictures_are_copied(filmed):
+    filmed.images.setflags(write=False)
+    chunks = ActionChunks(filmed, None, horizon_steps=2)
+    np.testing.assert_array_equal(chunks.images, filmed.images)
+
+
+def test_without_pictures_there_is_no_rgb(demonstrations):
+    obs, _ = ActionChunks(demonstrations, None, horizon_steps=2).gather(torch.tensor([0]))
+    assert list(obs) == ["state"]
+    with pytest.raises(ValueError, match="img_cond_steps is 2, expected 1 without pictures"):
+        ActionChunks(demonstrations, None, horizon_steps=2, img_cond_steps=2)
+
+
 def test_samples_are_those_of_the_official_dataset(golden, make_demonstrations):
     demonstrations = make_demonstrations(
         (5, 2, 7), observations=golden["ds/states"], actions=golden["ds/actions"]
@@ -139,9 +191,9 @@ def test_no_episode_as_long_as_a_chunk_names_the_lengths(demonstrations):
         ActionChunks(demonstrations, None, horizon_steps=8)
 
 
-@pytest.mark.parametrize("field", ["horizon_steps", "cond_steps"])
+@pytest.mark.parametrize("field", ["horizon_steps", "cond_steps", "img_cond_steps"])
 def test_step_counts_are_positive(demonstrations, field):
-    steps = {"horizon_steps": 2, "cond_steps": 2} | {field: 0}
+    steps = {"horizon_steps": 2, "cond_steps": 2, "img_cond_steps": 1} | {field: 0}
     with pytest.raises(ValueError, match=f"{field} is 0, expected at least 1"):
         ActionChunks(demonstrations, None, **steps)
 
@@ -161,6 +213,17 @@ def test_samples_are_gathered_on_the_device(demonstrations):
     assert actions.device.type == "cuda"
     assert torch.equal(actions.cpu(), host.gather(indices)[1])
     assert torch.equal(obs["state"].cpu(), host.gather(indices)[0]["state"])
+
+
+@pytest.mark.gpu
+def test_pictures_of_the_chosen_episodes_are_gathered_on_the_device(filmed):
+    arguments = {"horizon_steps": 2, "img_cond_steps": 3, "episodes": [2, 0]}
+    chunks = ActionChunks(filmed, None, device="cuda", **arguments)
+    host = ActionChunks(filmed, None, **arguments)
+    assert chunks.images.device.type == "cuda" and len(chunks.images) == 12
+    indices = torch.arange(len(chunks))
+    expected = host.gather(indices)[0]["rgb"]
+    assert torch.equal(chunks.gather(indices.to("cuda"))[0]["rgb"].cpu(), expected)
 
 
 @given(st.integers(2, 200), st.floats(0, 0.99), st.integers(0, 2**32))

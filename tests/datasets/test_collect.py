@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from dppo_rllib.datasets.collect import by_row, record_episodes
+from dppo_rllib.environments import reach_expert
+from dppo_rllib.environments.pixel_reach import ENV_ID
 
 
 class CountingEnv(gym.Env):
@@ -45,8 +47,33 @@ class CountingEnv(gym.Env):
         self.closed = True
 
 
-def noise(observations: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(len(observations), 3))
+class FilmedEnv(CountingEnv):
+    """Shows what it observes, too; draws into the same array every time."""
+
+    observation_space = gym.spaces.Dict(
+        state=CountingEnv.observation_space, rgb=gym.spaces.Box(0, 255, (4, 5, 3), np.uint8)
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._canvas = np.zeros((4, 5, 3), np.uint8)
+
+    def _show(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        self._canvas[:] = self._canvas * 0 + np.arange(3) + 10 * int(state[1]) + 100
+        self._canvas[0] = state[0]
+        return {"state": state, "rgb": self._canvas}
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        return self._show(super().reset(**kwargs)[0]), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        state, *rest = super().step(action)
+        return self._show(state), *rest
+
+
+def noise(observations: Any, rng: np.random.Generator) -> np.ndarray:
+    rows = observations["state"] if isinstance(observations, dict) else observations
+    return rng.normal(size=(len(rows), 3))
 
 
 def constant(value: float) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
@@ -113,6 +140,43 @@ def test_fewer_episodes_are_the_first_ones_of_more() -> None:
     few, many = (record_episodes(CountingEnv, noise, episodes=n, num_envs=4) for n in (6, 21))
     assert np.array_equal(few.observations, many.select(range(6)).observations)
     assert np.array_equal(few.actions, many.select(range(6)).actions)
+
+
+def test_pictures_are_kept_channels_first_with_their_frames() -> None:
+    demos = record_episodes(FilmedEnv, noise, episodes=11, num_envs=4)
+    images = demos.images
+    assert images is not None and images.shape == (demos.num_frames, 3, 4, 5)
+    lengths, counts = demos.observations.T
+    assert (images[:, :, 0] == lengths[:, None, None]).all()
+    expected = 100 + 10 * counts[:, None, None, None] + np.arange(3)[:, None, None]
+    assert (images[:, :, 1:] == expected).all()
+
+
+def test_pictures_change_nothing_else() -> None:
+    plain, filmed = (
+        record_episodes(env, noise, episodes=7, num_envs=3) for env in (CountingEnv, FilmedEnv)
+    )
+    for field in ("observations", "actions", "rewards", "terminated", "truncated"):
+        assert np.array_equal(getattr(plain, field), getattr(filmed, field)), field
+
+
+def test_policies_see_the_pictures_of_their_rows() -> None:
+    def by_picture(observations: Any, _rng: np.random.Generator) -> np.ndarray:
+        """The step, which the picture shows."""
+        assert observations["rgb"].shape[1:] == (3, 4, 5) and observations["rgb"].dtype == np.uint8
+        steps = (observations["rgb"][:, 0, 1, 0].astype(float) - 100) / 10
+        return np.repeat(steps[:, None] / 10, 3, axis=1)
+
+    demos = record_episodes(FilmedEnv, by_row([by_picture] * 2), episodes=6, num_envs=6)
+    np.testing.assert_allclose(demos.actions[:, 0], demos.observations[:, 1] / 10, rtol=1e-6)
+
+
+def test_the_expert_of_pixel_reach_is_recorded() -> None:
+    demos = record_episodes(
+        lambda: gym.make(ENV_ID), reach_expert(0.3), episodes=20, num_envs=5, task="Reach."
+    )
+    assert demos.images is not None and demos.images.shape[1:] == (3, 24, 24)
+    assert demos.terminated.sum() > 15 and demos.episode_lengths.max() <= 25
 
 
 def test_environments_differ_under_one_seed() -> None:

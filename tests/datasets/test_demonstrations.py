@@ -73,3 +73,63 @@ def test_validate_names_field_value_and_expectation(demonstrations, field, chang
 
 def test_an_episode_may_just_stop(make_demonstrations):
     make_demonstrations(terminated=np.zeros(14, dtype=bool)).validate()
+
+
+# Pictures
+
+
+def test_select_keeps_pictures_and_names(filmed):
+    chosen = filmed.select([2, 0])
+    np.testing.assert_array_equal(chosen.images, filmed.images[[*range(7, 14), *range(0, 5)]])
+    assert chosen.camera_names == filmed.camera_names
+
+
+def test_cameras_share_the_channels_and_the_memory(filmed):
+    views = filmed.camera_images
+    assert list(views) == ["wrist", "front"]
+    np.testing.assert_array_equal(views["wrist"], filmed.images[:, :3])
+    np.testing.assert_array_equal(views["front"], filmed.images[:, 3:])
+    assert all(np.shares_memory(view, filmed.images) for view in views.values())
+
+
+@pytest.mark.parametrize(
+    ("channels", "names", "expected"),
+    [
+        (1, None, {"camera_0": 1}),
+        (3, None, {"camera_0": 3}),
+        (9, None, {"camera_0": 3, "camera_1": 3, "camera_2": 3}),
+        (2, ("a", "b"), {"a": 1, "b": 1}),
+        (3, ("a", "b", "c"), {"a": 1, "b": 1, "c": 1}),
+        (3, ("a",), {"a": 3}),
+    ],
+)
+def test_cameras_have_one_or_three_channels(
+    make_demonstrations, make_images, channels, names, expected
+):
+    demonstrations = make_demonstrations(images=make_images(channels=channels), camera_names=names)
+    demonstrations.validate()
+    found = {name: view.shape[1] for name, view in demonstrations.camera_images.items()}
+    assert found == expected
+
+
+def test_without_pictures_there_are_no_cameras(demonstrations):
+    assert demonstrations.camera_images == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": np.zeros((14, 3, 5, 4))}, "images has dtype float64, expected uint8"),
+        ({"images": np.zeros((14, 5, 4), np.uint8)}, r"images has shape \(14, 5, 4\), expected"),
+        ({"images": np.zeros((14, 6, 0, 4), np.uint8)}, r"images has shape \(14, 6, 0, 4\)"),
+        ({"images": np.zeros((13, 6, 5, 4), np.uint8)}, "images has 13 rows, expected 14"),
+        ({"images": np.zeros((14, 3, 5, 4), np.uint8)}, r"images has 3 channels.*\('wrist', 'fr"),
+        ({"camera_names": None, "images": np.zeros((14, 4, 5, 4), np.uint8)}, "has 4 channels"),
+        ({"images": None}, "camera_names is .*expected None, as there are no images"),
+        ({"camera_names": ("a", "a")}, r"camera_names is \('a', 'a'\), expected distinct"),
+        ({"camera_names": ("a/b", "c")}, "camera_names is .*without '/'"),
+    ],
+)
+def test_pictures_are_validated(filmed, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(filmed, **change).validate()

@@ -77,6 +77,25 @@ class Walk(gymnasium.Env):
         return self.x, float(self.x.sum()), bool((np.abs(self.x) > 2).any()), False, {}
 
 
+class PictureWalk(Walk):
+    """`Walk` with a noisy picture."""
+
+    observation_space = gymnasium.spaces.Dict(
+        state=Walk.observation_space, rgb=gymnasium.spaces.Box(0, 255, (5, 4, 3), np.uint8)
+    )
+
+    def _see(self):
+        return {"state": self.x, "rgb": self.np_random.integers(0, 256, (5, 4, 3), np.uint8)}
+
+    def reset(self, **kwargs):
+        _, info = super().reset(**kwargs)
+        return self._see(), info
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return self._see(), *rest
+
+
 class TwoPartError(Exception):
     """Cannot be built from its message."""
 
@@ -144,3 +163,47 @@ class Noise(Faulty):
         gymnasium.Env.reset(self, seed=seed)
         self.draw = self.np_random.normal()
         return super().reset(options=options)
+
+
+def picture(episode, step, channels=3):
+    """What `Shown` shows, channels first: every pixel of a picture and every picture differs."""
+    pixels = np.arange(channels * 4 * 7, dtype=np.uint8).reshape(channels, 4, 7) % 29
+    return (pixels + 30 * (step % 4) + 120 * (episode % 2)).astype(np.uint8)
+
+
+class Shown(Faulty):
+    """`Faulty` with a picture of the step.
+
+    Args:
+        channels: Of the picture.
+        last: They are the last axis.
+        fault: Also "float picture" and "small picture".
+    """
+
+    def __init__(self, channels=3, last=False, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.last = channels, last
+        shape = (4, 7, channels) if last else (channels, 4, 7)
+        self.observation_space = gymnasium.spaces.Dict(
+            state=Counter.observation_space, rgb=gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        )
+        self.canvas = np.zeros(shape, np.uint8)
+
+    def _show(self, state):
+        rgb = picture(self.episode, self.count, self.channels)
+        rgb = rgb.transpose(1, 2, 0) if self.last else rgb
+        if self.shared is not None:
+            self.canvas[:] = rgb
+            rgb = self.canvas
+        if self.at and self.count == self.at and self.fault.endswith("picture"):
+            rgb = rgb / 255 if self.fault == "float picture" else rgb[:1]
+        return {"state": state, "rgb": rgb}
+
+    def reset(self, **kwargs):
+        state, info = super().reset(**kwargs)
+        return self._show(state), info
+
+    def step(self, action):
+        state, reward, *rest = super().step(action)
+        reward = abs(self.count) if self.fault.endswith("picture") else reward
+        return self._show(state), reward, *rest

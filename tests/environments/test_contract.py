@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
-from small_environments import Walk
+from small_environments import PictureWalk, Walk
 
 from dppo_rllib.environments import make_chunked_env
 
@@ -16,6 +16,10 @@ N, TA, TO, LIMIT = 3, 4, 2, 10
 IMPLEMENTATIONS = {
     "sync": functools.partial(make_chunked_env, Walk),
     "async": functools.partial(make_chunked_env, Walk, vectorization="async"),
+    "sync pictures": functools.partial(make_chunked_env, PictureWalk, img_cond_steps=3),
+    "async pictures": functools.partial(
+        make_chunked_env, PictureWalk, img_cond_steps=3, vectorization="async"
+    ),
 }
 
 
@@ -48,9 +52,9 @@ def steps(env, actions, seed=0):
 
 def arrays(step):
     obs, reward, terminated, truncated, infos = step
-    final = infos["final_obs"]["state"]
     counts = infos["env_steps"], infos["invalid"]
-    return [obs["state"], reward, terminated, truncated, final, *counts]
+    histories = [*obs.values(), *infos["final_obs"].values()]
+    return [*histories, reward, terminated, truncated, *counts]
 
 
 def assert_equal(a, b):
@@ -83,7 +87,7 @@ def test_results_are_dense_arrays_of_fixed_types(env):
         assert reward.dtype == np.float32
         assert {x.dtype for x in (terminated, truncated, infos["invalid"])} == {np.dtype(bool)}
         assert infos["env_steps"].dtype == np.int64
-        assert {x.shape for x in arrays(step)} == {(N,), obs["state"].shape}
+        assert {x.shape for x in arrays(step)} == {(N,), *(x.shape for x in obs.values())}
         assert all(np.isfinite(x).all() for x in arrays(step))
 
 
@@ -109,18 +113,20 @@ def test_an_episode_is_truncated_exactly_at_the_time_limit(env):
 
 def test_a_history_starts_with_its_first_observation_repeated(env):
     obs, _ = env.reset(seed=0)
-    np.testing.assert_array_equal(obs["state"][:, 0], obs["state"][:, 1])
+    for history in obs.values():
+        np.testing.assert_array_equal(history, history[:, :1].repeat(history.shape[1], 1))
     for obs, _, terminated, truncated, _ in steps(env, chunks(env, 12)):
-        started = obs["state"][terminated | truncated]
-        np.testing.assert_array_equal(started[:, 0], started[:, 1])
+        for history in obs.values():
+            started = history[terminated | truncated]
+            np.testing.assert_array_equal(started, started[:, :1].repeat(started.shape[1], 1))
 
 
 def test_final_observations_are_those_before_the_restart(env):
     for obs, _, terminated, truncated, infos in steps(env, chunks(env, 12)):
         done = terminated | truncated
-        final = infos["final_obs"]["state"]
-        assert (final[done, -1] != obs["state"][done, -1]).any(axis=-1).all()
-        np.testing.assert_array_equal(final[~done], obs["state"][~done])
+        for key, final in infos["final_obs"].items():
+            assert not any((final[i, -1] == obs[key][i, -1]).all() for i in np.flatnonzero(done))
+            np.testing.assert_array_equal(final[~done], obs[key][~done])
 
 
 def test_a_seed_fixes_everything_across_episodes(env, build):
@@ -136,9 +142,12 @@ def test_sub_environment_i_has_seed_plus_i(env, build):
     together, _ = env.reset(seed=5)
     single = build(1)
     for i in range(N):
-        np.testing.assert_array_equal(single.reset(seed=5 + i)[0]["state"][0], together["state"][i])
+        obs, _ = single.reset(seed=5 + i)
+        for key in together:
+            np.testing.assert_array_equal(obs[key][0], together[key][i])
     apart, _ = env.reset(seed=[5, 6, 7])
-    np.testing.assert_array_equal(apart["state"], together["state"])
+    for key in together:
+        np.testing.assert_array_equal(apart[key], together[key])
 
 
 def test_other_numbers_of_seeds_are_refused(env):
@@ -156,7 +165,7 @@ def test_reset_in_the_middle_starts_anew(env):
 def test_what_was_returned_is_never_overwritten(env):
     actions = chunks(env, 6)
     start, _ = env.reset(seed=0)
-    kept, copies = [start["state"]], [start["state"].copy()]
+    kept, copies = [*start.values()], [x.copy() for x in start.values()]
     for chunk in actions:
         step = env.step(chunk)
         kept += arrays(step)
@@ -194,10 +203,11 @@ def test_closing_twice_is_no_error(env):
     env.close()
 
 
-def test_implementations_agree():
+@pytest.mark.parametrize("kind", ["", " pictures"])
+def test_implementations_agree(kind):
     """Those over the same environment, that is: a faster simulator may round differently."""
     envs = [
-        IMPLEMENTATIONS[name](N, act_steps=TA, cond_steps=TO, max_episode_steps=LIMIT)
+        IMPLEMENTATIONS[name + kind](N, act_steps=TA, cond_steps=TO, max_episode_steps=LIMIT)
         for name in ("sync", "async")
     ]
     actions = chunks(envs[0], 15)

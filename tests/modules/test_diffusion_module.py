@@ -9,7 +9,7 @@ import torch
 from ray.rllib.core.columns import Columns
 
 from dppo_rllib.modules import DiffusionRLModule
-from dppo_rllib.modules.diffusion_module import CHAINS, FT_INDEX, LOG_PROBS, NOISE
+from dppo_rllib.modules.chunk_module import CHAINS, FT_INDEX, LOG_PROBS, NOISE
 
 
 @pytest.fixture

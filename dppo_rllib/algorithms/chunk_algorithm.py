@@ -1,4 +1,4 @@
-"""What every algorithm on diffusion policies adds to RLlib's: success rates, saved policies."""
+"""What our algorithms add to RLlib's: success rates, saved policies."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.diffusion_module import SCHEDULED
-from dppo_rllib.modules.policy import PolicyConfig
+from dppo_rllib.modules.chunk_module import shapes_of
+from dppo_rllib.modules.policies import policy_config_from_dict
 from dppo_rllib.rollouts.episode_metrics import LENGTH_SUM, NUM_SUCCESSES, RETURN_SUM
 from dppo_rllib.rollouts.evaluation import success_interval
 
 
-class DiffusionAlgorithm(Algorithm):
-    """An algorithm that trains a diffusion policy."""
+class ChunkAlgorithm(Algorithm):
+    """An algorithm that trains a policy that acts in chunks."""
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """RLlib's evaluation, with success rates and their 95 % Wilson intervals added."""
@@ -54,13 +54,13 @@ class DiffusionAlgorithm(Algorithm):
         """The present policy, ready to be saved, deployed or fine-tuned further."""
         config = self.config
         state = self.learner_group.get_weights([DEFAULT_MODULE_ID])[DEFAULT_MODULE_ID]
-        obs_space, action_space = config.observation_space, config.action_space
+        spaces = (config.observation_space, config.action_space)
         if self.spaces is not None:
-            obs_space, action_space = self.spaces[DEFAULT_MODULE_ID]
-        policy = config.policy_config(obs_space["state"].shape[-1], action_space.shape[-1])
-        scheduled = {name: state[name].item() for name in SCHEDULED if name in state}
+            spaces = self.spaces[DEFAULT_MODULE_ID]
+        policy = config.policy_config(**shapes_of(*spaces))
+        scheduled = {k: v.item() for k, v in state.items() if "." not in k}
         return PolicyCheckpoint(
-            config=PolicyConfig.from_dict(policy.to_dict() | scheduled),
+            config=policy_config_from_dict(policy.to_dict() | scheduled),
             weights={
                 k.removeprefix("policy."): torch.as_tensor(v.copy())
                 for k, v in state.items()

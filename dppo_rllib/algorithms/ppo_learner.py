@@ -1,9 +1,9 @@
-"""PPO over the last denoising steps of each action chunk."""
+"""PPO over the steps of the chain that leads to each action chunk."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,12 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
-from dppo_rllib.algorithms.accumulation import accumulate_gradients, balanced_pieces
+from dppo_rllib.algorithms.accumulation import (
+    accumulate_gradients,
+    activation_bytes,
+    balanced_pieces,
+)
+from dppo_rllib.algorithms.augmentation import chain_log_probs, shift_pictures
 from dppo_rllib.algorithms.fetching import fetch_trajectories
 from dppo_rllib.algorithms.iteration_data import IterationData
 from dppo_rllib.algorithms.learner_support import (
@@ -26,38 +31,37 @@ from dppo_rllib.algorithms.learner_support import (
     same_weights,
     set_learner_state,
 )
-from dppo_rllib.algorithms.ppo_loss import (
-    clip_ranges,
-    denoising_discounts,
-    normalized_advantages,
-    policy_loss,
-    value_loss,
-)
+from dppo_rllib.algorithms.ppo_loss import normalized_advantages, policy_loss, value_loss
 from dppo_rllib.algorithms.preparation import prepare_iteration
 from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
-from dppo_rllib.algorithms.schedules import CosineWarmup, step_value_at, value_at
+from dppo_rllib.algorithms.schedules import CosineWarmup
 from dppo_rllib.algorithms.teacher_loss import teacher_loss
 from dppo_rllib.algorithms.update_statistics import MinibatchStatistics, update_figures
-from dppo_rllib.modules.diffusion_module import (
+from dppo_rllib.modules.chunk_module import (
     CHAIN_NEXT,
     CHAIN_PREV,
+    ENCODED,
     FT_INDEX,
     LOG_PROBS,
-    DiffusionRLModule,
+    ChunkRLModule,
 )
+from dppo_rllib.modules.policy import Encoded
+from dppo_rllib.modules.precision import autocast
 from dppo_rllib.modules.threads import torch_threads
 from dppo_rllib.rollouts.trajectories import Trajectories, concatenate
 
-ACTOR, CRITIC = "actor", "critic"
+ACTOR, ETA, CRITIC = "actor", "eta", "critic"
 _STATE = "dppo"
 _STATISTICS, _BC_LOSS = "statistics", "bc_loss"
-_VALUE_ROWS = 8192  # rows of one value pass without gradients
+# Rows of one pass without gradients, without pictures and with them.
+_VALUE_ROWS = {False: 8192, True: 512}
+_PROBE_ROWS = 16
 
 
-class DPPOLearner(TorchLearner):
+class ChunkPPOLearner(TorchLearner):
     """Learns from one iteration of `Trajectories` at a time.
 
-    Everything stays on the learner's device. The frozen base actor takes no part in the update
+    Everything stays on the learner's device. A frozen base actor takes no part in the update
     (but for the optional BC term). Gradients are summed over microbatches and over learners
     explicitly rather than by DDP: rows are weighted by the size of the whole minibatch, so that
     any number of learners and any microbatch size give the same step up to rounding.
@@ -75,23 +79,21 @@ class DPPOLearner(TorchLearner):
             clip=config.reward_clip,
         )
         self.iteration = 0
+        self._activation_bytes: dict[str, int] = {}
         self._apply_schedules()
 
     def _make_modules_ddp_if_necessary(self) -> None:
         """Gradients are reduced by `_reduce`, see the class's docstring."""
 
     @property
-    def _diffusion(self) -> DiffusionRLModule:
+    def _module_to_train(self) -> ChunkRLModule:
         return self.module[DEFAULT_MODULE_ID]
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """AdamW for the fine-tuned actor and for the critic; `update` sets their rates."""
-        module = self.module[module_id]
-        for name, network, decay in (
-            (ACTOR, module.policy.actor_ft, self.config.actor_weight_decay),
-            (CRITIC, module.critic, self.config.critic_weight_decay),
-        ):
+        """AdamW for each trained network; `update` sets their rates."""
+        for name, network in self._networks().items():
             params = list(network.parameters())
+            decay = getattr(self.config, f"{name}_weight_decay")
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=name,
@@ -128,12 +130,10 @@ class DPPOLearner(TorchLearner):
         trajectories = concatenate(fetched)
         with self._seconds("preparation"), torch_threads(self._threads):
             data = self._prepare(trajectories)
+        policy = self._module_to_train.policy
         with self._seconds("update"), torch_threads(self._threads):
             self._set_learning_rates()
-            self._log("ft_denoising_steps", data.ft_denoising_steps)
-            self._log(
-                "min_sampling_denoising_std", self._diffusion.policy.min_sampling_denoising_std
-            )
+            self._log_all({name: getattr(policy, name) for name in policy.scheduled})
             self._optimize(data)
         self._log_trainable_parameters()
         self._weights_seq_no += 1
@@ -143,18 +143,34 @@ class DPPOLearner(TorchLearner):
 
     def _prepare(self, trajectories: Trajectories) -> IterationData:
         data, figures = prepare_iteration(
-            trajectories, self._values, self._scaler, self.config, self._device
+            trajectories,
+            self._values,
+            self._scaler,
+            self.config,
+            self._device,
+            self._augment if self.config.augment else None,
         )
         self._log_all(figures)
         return data
 
+    def _augment(
+        self, obs: dict[str, Tensor], chains: Tensor, own_rows: np.ndarray
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Shifted pictures; the policy that acted is the one that would have acted on these."""
+        generator = torch.Generator().manual_seed(self._iteration_seed(stream=1))
+        obs = obs | {"rgb": shift_pictures(obs["rgb"], own_rows, generator)}
+        with autocast(self._device, self.config.mixed_precision):
+            log_probs = chain_log_probs(
+                self._module_to_train.policy, obs, chains, _VALUE_ROWS[True]
+            )
+        return obs, log_probs
+
     @torch.no_grad()
     def _values(self, obs: dict[str, Tensor]) -> Tensor:
-        rows = len(next(iter(obs.values())))
-        parts = [
-            self._diffusion.compute_values({Columns.OBS: {k: v[p] for k, v in obs.items()}})
-            for p in balanced_pieces(rows, _VALUE_ROWS, threads=1)
-        ]
+        values_of = self._module_to_train.compute_values
+        pieces = balanced_pieces(len(obs["state"]), _VALUE_ROWS["rgb" in obs], threads=1)
+        with autocast(self._device, self.config.mixed_precision):
+            parts = [values_of({Columns.OBS: {k: v[p] for k, v in obs.items()}}) for p in pieces]
         return torch.cat(parts)
 
     def _optimize(self, data: IterationData) -> None:
@@ -163,7 +179,7 @@ class DPPOLearner(TorchLearner):
         size = min(config.minibatch_size, data.num_pairs)
         means: list[Tensor] = []
         skipped = 0
-        self._norms: dict[str, list[float]] = {ACTOR: [], CRITIC: []}
+        self._norms: dict[str, list[float]] = {name: [] for name in self._networks()}
         for _ in range(config.num_epochs):
             pairs = self._permutation(data.num_pairs, generator).to(self._device)
             for start in range(0, data.num_pairs - size + 1, size):
@@ -184,7 +200,12 @@ class DPPOLearner(TorchLearner):
             )
         self._log_all({"num_updates": len(means), "num_skipped_updates": skipped})
         self._log_all(
-            update_figures(torch.stack(means), config.vf_loss_coeff, config.bc_loss_coeff)
+            update_figures(
+                torch.stack(means),
+                vf_loss=config.vf_loss_coeff,
+                bc_loss=config.bc_loss_coeff,
+                entropy=-config.entropy_coeff,
+            )
         )
         self._log_all({f"{k}_gradient_norm": np.mean(v) for k, v in self._norms.items() if v})
 
@@ -196,6 +217,8 @@ class DPPOLearner(TorchLearner):
     ) -> MinibatchStatistics:
         """Leaves the gradients of a minibatch, summed over learners, in the parameters."""
         config = self.config
+        if data.has_pictures:
+            pairs = pairs.sort().values  # those of one observation next to each other
         row, step, mine = data.locate(pairs)
         advantages = normalized_advantages(
             data.advantages[pairs // data.ft_denoising_steps],
@@ -209,25 +232,29 @@ class DPPOLearner(TorchLearner):
         teacher_noise = None
         if config.bc_loss_coeff > 0:
             # For the rows of all learners, so that each draws the same.
-            teacher_noise = self._diffusion.policy.draw_noise(len(pairs), generator)[:, mine]
+            teacher_noise = self._module_to_train.policy.draw_noise(len(pairs), generator)[:, mine]
 
         def actor_loss(piece: slice, counted: MinibatchStatistics) -> Tensor:
-            batch = {
-                Columns.OBS: {k: v[row[piece]] for k, v in data.obs.items()},
-                CHAIN_PREV: data.chains[row[piece], step[piece]],
-                CHAIN_NEXT: data.chains[row[piece], step[piece] + 1],
-                FT_INDEX: step[piece],
-                LOG_PROBS: data.log_probs[row[piece], step[piece]],
-                Columns.ADVANTAGES: advantages[piece],
-            }
+            rows, steps = row[piece], step[piece]
             noise = None if teacher_noise is None else teacher_noise[:, piece]
-            return self._actor_loss(batch, counted, noise) / len(pairs)
+            with autocast(self._device, config.mixed_precision):
+                batch = {
+                    ENCODED: self._encoded(data, rows),
+                    CHAIN_PREV: data.chains[rows, steps],
+                    CHAIN_NEXT: data.chains[rows, steps + 1],
+                    FT_INDEX: steps,
+                    LOG_PROBS: data.log_probs[rows, steps],
+                    Columns.ADVANTAGES: advantages[piece],
+                }
+                if noise is not None:
+                    batch[Columns.OBS] = data.observations(rows)
+                return self._actor_loss(batch, counted, noise) / len(pairs)
 
         accumulate_gradients(
             actor_loss,
             len(row),
-            self._microbatch_size,
-            self._trained_parameters().get(ACTOR, []),
+            self._microbatch_size(actor_loss, len(row)),
+            [p for name in (ACTOR, ETA) for p in self._trained_parameters().get(name, [])],
             statistics,
             self._gradient_threads,
         )
@@ -235,15 +262,24 @@ class DPPOLearner(TorchLearner):
         self._reduce(statistics)
         return statistics
 
+    def _encoded(self, data: IterationData, rows: Tensor) -> Encoded:
+        """Encoded observations of rows; pictures that several of them share are encoded once."""
+        policy = self._module_to_train.policy
+        if not data.has_pictures:
+            return policy.encode(data.observations(rows))
+        distinct, position = torch.unique_consecutive(rows, return_inverse=True)
+        encoded = policy.encode(data.observations(distinct))
+        return {key: value[position] for key, value in encoded.items()}
+
     def _actor_loss(
         self, batch: dict[str, Any], statistics: MinibatchStatistics, teacher_noise: Tensor | None
     ) -> Tensor:
         """Policy loss summed over one microbatch."""
-        fwd_out = self._diffusion.forward_train(batch)
+        fwd_out = self._module_to_train.forward_train(batch)
         fwd_out[_STATISTICS] = statistics
         if teacher_noise is not None:
             fwd_out[_BC_LOSS] = teacher_loss(
-                self._diffusion.policy, batch[Columns.OBS], teacher_noise
+                self._module_to_train.policy, batch[Columns.OBS], teacher_noise
             )
         return self.compute_loss_for_module(
             module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=fwd_out
@@ -277,6 +313,10 @@ class DPPOLearner(TorchLearner):
             bc_loss = fwd_out[_BC_LOSS].sum()
             loss = loss + config.bc_loss_coeff * bc_loss
             statistics.add(bc_loss=bc_loss)
+        if config.entropy_coeff > 0:
+            entropy = self._module_to_train.policy.entropy(batch[ENCODED]).sum()
+            loss = loss - config.entropy_coeff * entropy
+            statistics.add(entropy=entropy)
         return loss
 
     def _accumulate_critic(
@@ -288,9 +328,10 @@ class DPPOLearner(TorchLearner):
 
         def critic_loss(piece: slice, counted: MinibatchStatistics) -> Tensor:
             rows = distinct[piece]
-            values = self._diffusion.compute_values(
-                {Columns.OBS: {k: v[rows] for k, v in data.obs.items()}}
-            )
+            with autocast(self._device, self.config.mixed_precision):
+                values = self._module_to_train.compute_values(
+                    {Columns.OBS: data.observations(rows)}
+                )
             errors = value_loss(
                 values, data.returns[rows], data.values[rows], self.config.vf_clip_param
             )
@@ -301,7 +342,7 @@ class DPPOLearner(TorchLearner):
         accumulate_gradients(
             critic_loss,
             len(distinct),
-            self._microbatch_size,
+            self._microbatch_size(critic_loss, len(distinct)),
             self._trained_parameters()[CRITIC],
             statistics,
             self._gradient_threads,
@@ -333,10 +374,18 @@ class DPPOLearner(TorchLearner):
             self.get_optimizer(DEFAULT_MODULE_ID, name).step()
         return True
 
+    def _networks(self) -> dict[str, nn.Module]:
+        """What has an optimizer, by its name."""
+        module = self._module_to_train
+        networks = {ACTOR: module.policy.actor_ft, CRITIC: module.critic}
+        eta = getattr(module.policy, ETA, None)
+        return networks if eta is None else networks | {ETA: eta}
+
     def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
         return {
             name: self._optimizer_parameters[self.get_optimizer(DEFAULT_MODULE_ID, name)]
-            for name in ([ACTOR, CRITIC] if self._trains_actor else [CRITIC])
+            for name in self._networks()
+            if self._trains_actor or name == CRITIC
         }
 
     # --- What follows from the configuration and the iteration ---------------------------------
@@ -345,53 +394,59 @@ class DPPOLearner(TorchLearner):
     def _trains_actor(self) -> bool:
         return self.iteration >= self.config.n_critic_warmup_itr
 
-    @property
-    def _microbatch_size(self) -> int:
+    def _microbatch_size(
+        self, loss_of: Callable[[slice, MinibatchStatistics], Tensor], rows: int
+    ) -> int:
         if self.config.microbatch_size is not None:
             return self.config.microbatch_size
+        on_cpu = self._device.type == "cpu"
         # On a CPU activations of more rows fall out of the cache.
-        return 2500 if self._device.type == "cpu" else 65536
+        largest = 2500 if on_cpu else 65536
+        if rows == 0:
+            return largest
+        name = loss_of.__name__
+        if name not in self._activation_bytes:
+            statistics = MinibatchStatistics(self._clip_ranges.numel(), self._device)
+            probe = slice(0, min(rows, _PROBE_ROWS))
+            size = activation_bytes(lambda: loss_of(probe, statistics))
+            self._activation_bytes[name] = max(1, size // probe.stop)
+        return max(1, min(largest, _free_memory(self._device) // self._activation_bytes[name]))
 
     @property
     def _gradient_threads(self) -> int | None:
         return self._threads if self._device.type == "cpu" else None
 
-    def _iteration_seed(self) -> int:
-        words = np.random.SeedSequence([self._base_seed, self.iteration]).generate_state(1)
-        return int(words[0])
+    def _iteration_seed(self, stream: int = 0) -> int:
+        """Of one of the random streams of an iteration."""
+        words = np.random.SeedSequence([self._base_seed, self.iteration]).generate_state(2)
+        return int(words[stream])
 
     def _set_learning_rates(self) -> None:
         config = self.config
-        # The actor's schedule stands still while only the critic trains.
-        iterations = {
-            ACTOR: max(0, self.iteration - config.n_critic_warmup_itr),
-            CRITIC: self.iteration,
-        }
-        for name, iteration in iterations.items():
+        for name in self._networks():
+            # The actor's schedules stand still while only the critic trains.
+            waited = 0 if name == CRITIC else config.n_critic_warmup_itr
             rate = CosineWarmup(
                 max_lr=getattr(config, f"{name}_lr"),
                 min_lr=getattr(config, f"{name}_min_lr"),
                 warmup_steps=getattr(config, f"{name}_lr_warmup_steps"),
                 cycle_steps=getattr(config, f"{name}_lr_cycle_steps"),
-            )(iteration)
+            )(max(0, self.iteration - waited))
             self._set_optimizer_lr(self.get_optimizer(DEFAULT_MODULE_ID, name), rate)
             self._log(f"{name}_lr", rate)
 
     def _apply_schedules(self) -> None:
         """Brings the policy to the annealed values of the coming iteration."""
-        config, policy = self.config, self._diffusion.policy
-        steps = step_value_at(config.ft_denoising_steps, self.iteration)
-        if steps < policy.ft_denoising_steps:
+        config, policy = self.config, self._module_to_train.policy
+        steps = policy.chain_steps
+        for name, value in config.policy_schedule(self.iteration).items():
+            setattr(policy, name, value)
+        if policy.chain_steps < steps:
             # Steps that are no longer trained keep what they have learned.
             policy.actor.load_state_dict(policy.actor_ft.state_dict())
-        policy.ft_denoising_steps = steps
-        policy.min_sampling_denoising_std = value_at(
-            config.min_sampling_denoising_std, self.iteration
-        )
-        self._clip_ranges = clip_ranges(
-            steps, config.clip_param, config.clip_param_base, config.clip_param_rate
-        ).to(self._device)
-        self._discounts = denoising_discounts(steps, config.gamma_denoising).to(self._device)
+        steps = policy.chain_steps
+        self._clip_ranges = config.clip_ranges(steps).to(self._device)
+        self._discounts = config.step_discounts(steps).to(self._device)
 
     # --- State ---------------------------------------------------------------------------------
 
@@ -402,7 +457,7 @@ class DPPOLearner(TorchLearner):
             components: `["actor_ft"]`, or with `"actor"` when runners do not have the base yet.
         """
         return {
-            COMPONENT_RL_MODULE: self._diffusion.get_state(components),
+            COMPONENT_RL_MODULE: self._module_to_train.get_state(components),
             WEIGHTS_SEQ_NO: self._weights_seq_no,
         }
 
@@ -445,3 +500,10 @@ class DPPOLearner(TorchLearner):
     def _log_all(self, figures: dict[str, Any]) -> None:
         for key, value in figures.items():
             self._log(key, value)
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes that the activations of one piece may take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 4
+    return 256 * 2**20  # more does not make it faster

@@ -1,4 +1,4 @@
-"""Epochs of denoising loss over demonstrations."""
+"""Epochs of cloning loss over demonstrations."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from dppo_rllib.algorithms.learner_support import (
 from dppo_rllib.algorithms.schedules import CosineWarmup
 from dppo_rllib.datasets import ActionChunks, read_demonstrations, split_episodes
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.bc_module import DiffusionBCModule
+from dppo_rllib.modules.bc_module import BCModule
+from dppo_rllib.modules.precision import autocast
 from dppo_rllib.modules.threads import torch_threads
+from dppo_rllib.networks import draw_shifts, random_shift
 
 OPTIMIZER = "actor"
-_STATE = "diffusion_bc"
+_STATE = "bc"
 _VALIDATION_SEED = 0  # the same noise every epoch, so that losses can be compared
-_VALIDATION_ROWS = 4096
+_VALIDATION_ROWS = 512
 
 
-class DiffusionBCLearner(TorchLearner):
+class BCLearner(TorchLearner):
     """Trains on the demonstrations that `config.dataset` names.
 
     Learners draw the same permutation, noise and steps, take every m-th row of each minibatch,
@@ -48,7 +50,9 @@ class DiffusionBCLearner(TorchLearner):
 
     def _read_samples(self) -> None:
         config = self.config
-        demonstrations = read_demonstrations(config.dataset)
+        demonstrations = read_demonstrations(
+            config.dataset, cameras=() if config.vision is None else None
+        )
         normalization = Normalization.from_dict(config.normalization)
         train, validation = split_episodes(
             demonstrations.num_episodes, config.validation_fraction, self._base_seed
@@ -60,6 +64,7 @@ class DiffusionBCLearner(TorchLearner):
                 normalization,
                 horizon_steps=config.horizon_steps,
                 cond_steps=config.cond_steps,
+                img_cond_steps=config.img_cond_steps,
                 episodes=episodes,
                 device=self._device,
             )
@@ -71,7 +76,7 @@ class DiffusionBCLearner(TorchLearner):
         """Gradients are summed explicitly, see the class's docstring."""
 
     @property
-    def _diffusion(self) -> DiffusionBCModule:
+    def _cloning(self) -> BCModule:
         return self.module[DEFAULT_MODULE_ID]
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
@@ -130,7 +135,7 @@ class DiffusionBCLearner(TorchLearner):
         order = torch.randperm(samples, generator=generator)
         for step, rows in enumerate(order.split(config.minibatch_size)):
             optimizer.zero_grad(set_to_none=True)
-            batch = self._noised(self._train, rows, generator)
+            batch = self._batch(self._train, rows, generator, augment=config.augment)
             loss = self.compute_loss_for_module(
                 module_id=DEFAULT_MODULE_ID, config=config, batch=batch, fwd_out={}
             ) / len(rows)
@@ -148,29 +153,29 @@ class DiffusionBCLearner(TorchLearner):
         collectives.all_reduce_sum([total])
         return float(total) / samples
 
-    def _noised(
-        self, chunks: ActionChunks, rows: Tensor, generator: torch.Generator
+    def _batch(
+        self, chunks: ActionChunks, rows: Tensor, generator: torch.Generator, *, augment: bool
     ) -> dict[str, Any]:
-        """This learner's share of a minibatch, with steps and noise drawn for all of it."""
-        config = self.config
-        steps = torch.randint(config.denoising_steps, (len(rows),), generator=generator)
-        shape = (len(rows), config.horizon_steps, self._diffusion.policy.config.action_dim)
-        noise = torch.randn(shape, generator=generator)
+        """This learner's share of a minibatch, with what is random drawn for all of it."""
+        draws = self._cloning.policy.draw_bc(len(rows), generator)
         mine = slice(collectives.rank(), None, collectives.world_size())
         obs, chunk = chunks.gather(rows[mine].to(self._device))
+        if augment:
+            cameras = self._cloning.policy.config.vision.num_cameras
+            shifts = draw_shifts(len(rows), cameras, generator=generator)[mine]
+            obs["rgb"] = random_shift(obs["rgb"], shifts.to(self._device))
         return {
             "obs": obs,
             "chunk": chunk,
-            "timestep": steps[mine].to(self._device),
-            "noise": noise[mine].to(self._device),
+            "draws": {key: value[mine].to(self._device) for key, value in draws.items()},
         }
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
-        """Denoising loss of the online network, summed over the rows of the batch."""
-        module = self._diffusion
-        return module.policy.process.bc_loss(module.online, **batch).sum()
+        """Cloning loss of the online network, summed over the rows of the batch."""
+        with autocast(self._device, config.mixed_precision):
+            return self._cloning.policy.bc_loss(self._cloning.online, **batch).sum()
 
     @torch.no_grad()
     def _validation_loss(self) -> float | None:
@@ -178,18 +183,19 @@ class DiffusionBCLearner(TorchLearner):
         if self._validation is None:
             return None
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
-        policy = self._diffusion.policy
+        policy = self._cloning.policy
         total = torch.zeros((), device=self._device)
         for rows in torch.arange(len(self._validation)).split(_VALIDATION_ROWS):
-            batch = self._noised(self._validation, rows, generator)
-            total += policy.process.bc_loss(policy.actor, **batch).sum()
+            batch = self._batch(self._validation, rows, generator, augment=False)
+            with autocast(self._device, self.config.mixed_precision):
+                total += policy.bc_loss(policy.actor, **batch).sum()
         collectives.all_reduce_sum([total])
         return float(total) / len(self._validation)
 
     def _update_average(self) -> None:
         """Moves the policy towards the online weights; before `ema_start_epoch` onto them."""
         decay = 0.0 if self.epoch < self.config.ema_start_epoch else self.config.ema_decay
-        update_average(self._diffusion.policy.actor, self._diffusion.online, decay)
+        update_average(self._cloning.policy.actor, self._cloning.online, decay)
 
     def _log(self, key: str, value: float) -> None:
         self.metrics.log_value((DEFAULT_MODULE_ID, key), float(value), window=1)
