@@ -62,7 +62,7 @@ class ChunkAlgorithm(Algorithm):
         return PolicyCheckpoint(
             config=policy_config_from_dict(policy.to_dict() | scheduled),
             weights={
-                k.removeprefix("policy."): torch.as_tensor(v.copy())
+                k.removeprefix("policy."): torch.tensor(v, dtype=torch.float32)
                 for k, v in state.items()
                 if k.startswith(("policy.", "critic."))
             },

@@ -1,101 +1,179 @@
-"""Reading an MLP's architecture off the names and shapes of its weights."""
+"""Reading architectures off the names and shapes of weights: what all networks have in common."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
-from dppo_rllib.checkpoints.official_file import StateDict
+from dppo_rllib.checkpoints.official_file import StateDict, official_key
 
 
-class DenoiserShape(NamedTuple):
-    """What the weights tell of a `DiffusionMLP`: all but its activation.
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one network, and what to call them in messages.
 
     Attributes:
-        fields: Fields of `DiffusionMLPConfig`.
-        cond_dim: `To * Do`.
-        chunk_dim: `Tp * Da`.
+        state: Weights by our names.
+        part: Which network of the file it is, e.g. "network".
+        path: The file.
     """
 
-    fields: dict[str, Any]
-    cond_dim: int
-    chunk_dim: int
+    state: StateDict
+    part: str
+    path: Path
 
+    def name(self, key: str) -> str:
+        """What the file calls a weight."""
+        numbered = self.has("encoder.compress.1.")
+        return f"{self.part}.{official_key(key, numbered=numbered)}"
 
-def infer_denoiser(state: StateDict, path: Path) -> DenoiserShape:
-    """The architecture of the denoiser `network.*`.
+    def has(self, prefix: str) -> bool:
+        """Some key starts with `prefix`."""
+        return any(key.startswith(prefix) for key in self.state)
 
-    Raises:
-        ValueError: A key that tells it is missing, or shapes do not fit each other.
-    """
-    time_dim = _shape(state, "time_embedding.1.weight", "network", path)[1]
-    (width, *hidden, chunk_dim), style = _infer_mlp(state, "mlp_mean", "network", path)
-    cond_dim, cond_mlp_dims = width - chunk_dim - time_dim, None
-    if any(key.startswith("encoder.cond_mlp.") for key in state):
-        (cond_dim, *layers), _ = _infer_mlp(state, "encoder.cond_mlp", "network", path)
-        cond_mlp_dims = tuple(layers)
-    if cond_dim < 1:
-        raise ValueError(
-            f"{path}: network.mlp_mean takes {width} numbers, expected more than its {chunk_dim} "
-            f"outputs and the {time_dim} of the time embedding"
-        )
-    fields = {"mlp_dims": tuple(hidden), "time_dim": time_dim, "cond_mlp_dims": cond_mlp_dims}
-    return DenoiserShape(fields | style, cond_dim, chunk_dim)
+    def count(self, prefix: str) -> int:
+        """Members of the list called `prefix`: one more than the highest number after it."""
+        pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.")
+        return max((int(m[1]) + 1 for key in self.state if (m := pattern.match(key))), default=0)
 
+    def tensor(self, key: str) -> Tensor:
+        """One weight.
 
-def infer_critic(state: StateDict, path: Path) -> dict[str, Any]:
-    """Fields of `CriticConfig` but for the activation, of the critic `critic.*`.
+        Raises:
+            ValueError: It is missing.
+        """
+        if key not in self.state:
+            raise ValueError(f"{self.path}: missing key {self.name(key)}")
+        return self.state[key]
 
-    Raises:
-        ValueError: A key that tells it is missing, or shapes do not fit each other.
-    """
-    (_, *hidden, _), style = _infer_mlp(state, "Q1", "critic", path)
-    return {"mlp_dims": tuple(hidden), **style}
+    def shape(self, key: str, axes: int = 2) -> tuple[int, ...]:
+        """Shape of one weight.
 
-
-def check_state(state: StateDict, network: nn.Module, prefix: str, path: Path) -> None:
-    """Raises ValueError unless `state` is exactly what `network` loads."""
-    expected = network.state_dict()
-    missing, unknown = expected.keys() - state.keys(), state.keys() - expected.keys()
-    for problem, keys in (("missing", missing), ("unknown", unknown)):
-        if keys:
-            raise ValueError(f"{path}: {problem} keys {sorted(f'{prefix}.{k}' for k in keys)}")
-    for key, value in expected.items():
-        given = state[key]
-        if given.shape != value.shape or given.dtype != value.dtype:
+        Raises:
+            ValueError: It is missing, has another number of axes, or is empty.
+        """
+        shape = tuple(self.tensor(key).shape)
+        if len(shape) != axes or 0 in shape:
+            expected = {1: "a vector", 2: "a matrix"}.get(axes, f"{axes} axes")
             raise ValueError(
-                f"{path}: {prefix}.{key} is {tuple(given.shape)} {given.dtype}, expected "
-                f"{tuple(value.shape)} {value.dtype}"
+                f"{self.path}: {self.name(key)} has shape {shape}, expected {expected}"
             )
+        return shape
 
 
-def _infer_mlp(
-    state: StateDict, name: str, prefix: str, path: Path
-) -> tuple[list[int], dict[str, bool]]:
-    """`[in, hidden…, out]` of the MLP called `name`, and its style."""
-    residual = any(key.startswith(f"{name}.layers.") for key in state)
+class NetworkShape(NamedTuple):
+    """What weights tell of an actor.
+
+    Attributes:
+        architecture: Which network it is, a key of `official_families.ARCHITECTURES`.
+        told: Fields of its configuration that follow from its weights.
+        untold: Fields that the network computes with, and that leave no trace in weights.
+        cond_dim: `To * Do`.
+        chunk_dim: `Tp * Da`, where only the product is told.
+        horizon_steps: `Tp`, where told.
+        action_dim: `Da`, where told.
+        defaults: Fields of no influence on a network whose weights are known.
+    """
+
+    architecture: str
+    told: dict[str, Any]
+    untold: tuple[str, ...]
+    cond_dim: int
+    chunk_dim: int | None = None
+    horizon_steps: int | None = None
+    action_dim: int | None = None
+    defaults: dict[str, Any] = {}
+
+
+class MLPShape(NamedTuple):
+    """An MLP: widths `[in, hidden…, out]`, and its style as fields of configurations."""
+
+    dims: list[int]
+    style: dict[str, bool]
+
+
+class StateFeatures(NamedTuple):
+    """How states become features in front of a network.
+
+    Attributes:
+        cond_dim: `To * Do`.
+        cond_mlp_dims: Widths of the MLP in front of them, None without one.
+    """
+
+    cond_dim: int
+    cond_mlp_dims: tuple[int, ...] | None
+
+
+def read_mlp(weights: Weights, name: str) -> MLPShape:
+    """The MLP called `name`, plain or residual.
+
+    Raises:
+        ValueError: A key that tells it is missing, or a weight is no matrix.
+    """
+    residual = weights.has(f"{name}.layers.")
     kind, suffix = ("layers", "weight") if residual else ("moduleList", "linear_1.weight")
-    layer = re.compile(rf"{name}\.{kind}\.(\d+)\.(\w+)")
-    found = [(int(match[1]), match[2]) for key in state if (match := layer.match(key))]
+    layer = re.compile(rf"{re.escape(name)}\.{kind}\.(\d+)\.(\w+)")
+    found = [
+        (int(match[1]), match[2])
+        for key, value in weights.state.items()
+        if (match := layer.match(key)) and not _is_final_norm(weights, key, value)
+    ]
     last = max((i for i, _ in found), default=0)
     if residual and (last == 0 or (last, "l1") in found):
         last += 1  # the layer after the blocks is missing; ask for it
     indices = (0, last) if residual else range(last + 1)
-    shapes = [_shape(state, f"{name}.{kind}.{i}.{suffix}", prefix, path) for i in indices]
+    shapes = [weights.shape(f"{name}.{kind}.{i}.{suffix}") for i in indices]
     hidden = [shapes[0][0]] * (2 * last - 1) if residual else [shape[0] for shape in shapes[:-1]]
     norm = "norm1" if residual else "norm_1"
     style = {"residual": residual, "use_layernorm": any(part == norm for _, part in found)}
-    return [shapes[0][1], *hidden, shapes[-1][0]], style
+    return MLPShape([shapes[0][1], *hidden, shapes[-1][0]], style)
 
 
-def _shape(state: StateDict, key: str, prefix: str, path: Path) -> tuple[int, ...]:
-    """Shape of a weight matrix."""
-    if key not in state:
-        raise ValueError(f"{path}: missing key {prefix}.{key}")
-    shape = tuple(state[key].shape)
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"{path}: {prefix}.{key} has shape {shape}, expected a matrix")
-    return shape
+def _is_final_norm(weights: Weights, key: str, value: Tensor) -> bool:
+    """It belongs to a LayerNorm that stands in line with the layers of a residual MLP."""
+    weight = weights.state.get(key.rpartition(".")[0] + ".weight", value)
+    return re.search(r"\.layers\.\d+\.(weight|bias)$", key) is not None and weight.ndim == 1
+
+
+def read_state_features(weights: Weights, width: int, visual_dim: int) -> StateFeatures:
+    """What a network sees of states.
+
+    Args:
+        weights: Of the network.
+        width: Features it takes.
+        visual_dim: How many of them come from pictures.
+
+    Raises:
+        ValueError: No feature is left for the state.
+    """
+    cond_dim, cond_mlp_dims = width - visual_dim, None
+    if weights.has("encoder.cond_mlp."):
+        (cond_dim, *layers), _ = read_mlp(weights, "encoder.cond_mlp")
+        cond_mlp_dims = tuple(layers)
+    if cond_dim < 1:
+        raise ValueError(
+            f"{weights.path}: {weights.part} takes {width} features of observations, expected more "
+            f"than the {visual_dim} of pictures"
+        )
+    return StateFeatures(cond_dim, cond_mlp_dims)
+
+
+def check_state(weights: Weights, network: nn.Module) -> None:
+    """Raises ValueError unless the weights are exactly what `network` loads."""
+    expected, state = network.state_dict(), weights.state
+    missing, unknown = expected.keys() - state.keys(), state.keys() - expected.keys()
+    for problem, keys in (("missing", missing), ("unknown", unknown)):
+        if keys:
+            names = sorted(weights.name(key) for key in keys)
+            raise ValueError(f"{weights.path}: {problem} keys {names}")
+    for key, value in expected.items():
+        given = state[key]
+        if given.shape != value.shape or given.dtype != value.dtype:
+            raise ValueError(
+                f"{weights.path}: {weights.name(key)} is {tuple(given.shape)} {given.dtype}, "
+                f"expected {tuple(value.shape)} {value.dtype}"
+            )

@@ -40,7 +40,7 @@ class PolicyCheckpoint:
 
     Attributes:
         config: What defines the policy.
-        weights: `actor.*`, `actor_ft.*` if fine-tuned, `critic.*` if known.
+        weights: `actor.*`, `actor_ft.*` if fine-tuned, `eta.*` if learned, `critic.*` if known.
         normalization: Maps observations and actions; None if they are used as they are.
         task: Name of the task it was trained for.
         env: `{"id", "config", "max_episode_steps"}` to build its environment again; None if that
