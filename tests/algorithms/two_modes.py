@@ -6,6 +6,7 @@ to the demonstrations goes to the middle, where there is nothing.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium
@@ -70,3 +71,47 @@ def demonstrations(episodes: int, seed: int = 0) -> Demonstrations:
         fps=10.0,
         task="two modes",
     )
+
+
+class ShownMode(gymnasium.Env):
+    """Only one side is rewarded, and only the picture shows which."""
+
+    observation_space = gymnasium.spaces.Dict(
+        state=gymnasium.spaces.Box(-2, 2, (1,), np.float32),
+        rgb=gymnasium.spaces.Box(0, 255, (3, 16, 16), np.uint8),
+    )
+    action_space = TwoModes.action_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self._right = bool(self.np_random.integers(2))
+        self._position, self._steps = 0.0, 0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        self._position = float(np.clip(self._position + 0.5 * float(action[0]), -2, 2))
+        self._steps += 1
+        distance = abs(self._position - (1 if self._right else -1))
+        truncated = self._steps >= EPISODE_STEPS
+        success = {"success": distance < 0.3}
+        return self._observe(), float(np.exp(-8 * distance**2)), False, truncated, success
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {
+            "state": np.array([self._position], np.float32),
+            "rgb": picture(self._right),
+        }
+
+
+def picture(right: bool) -> np.ndarray:
+    """One half is green."""
+    pixels = np.zeros((3, 16, 16), np.uint8)
+    pixels[1, :, 8 * right : 8 * right + 8] = 200
+    return pixels
+
+
+def shown_demonstrations(episodes: int, seed: int = 0) -> Demonstrations:
+    """Walks to either side, whatever the picture shows."""
+    rights = np.random.default_rng(seed).integers(2, size=episodes).astype(bool)
+    images = np.array([picture(bool(right)) for right in rights.repeat(EPISODE_STEPS)])
+    return dataclasses.replace(demonstrations(episodes, seed), images=images)
