@@ -82,13 +82,15 @@ def _added(total: _Gradients, gradients: _Gradients) -> _Gradients:
     ]
 
 
-def activation_bytes(loss_of: Callable[[], Tensor]) -> int:
-    """Memory that the graph of a loss holds on to for its gradient, shared storage once."""
+def activation_bytes(loss_of: Callable[[], Tensor], module: nn.Module) -> int:
+    """Memory that the graph of a loss holds on to for its gradient, but for `module`'s weights."""
+    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
     storages: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved):

@@ -408,7 +408,7 @@ class ChunkPPOLearner(TorchLearner):
         if name not in self._activation_bytes:
             statistics = MinibatchStatistics(self._clip_ranges.numel(), self._device)
             probe = slice(0, min(rows, _PROBE_ROWS))
-            size = activation_bytes(lambda: loss_of(probe, statistics))
+            size = activation_bytes(lambda: loss_of(probe, statistics), self._module_to_train)
             self._activation_bytes[name] = max(1, size // probe.stop)
         return max(1, min(largest, _free_memory(self._device) // self._activation_bytes[name]))
 
