@@ -1,11 +1,12 @@
 # make demo   set up, then fine-tune the shipped Hopper policy: before, after, curve, videos
 # make test   set up, then every check and the default test suite
-# make bench  set up, then the benchmark table
+# make bench  set up, then the benchmark tables
+# make bench-policies   only that of the policies, into docs/policies.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench setup
+.PHONY: demo test bench bench-policies setup
 
 setup: .venv/installed
 
@@ -31,3 +32,7 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.hopper
+	$(BIN)/python -m benchmarks.policies
+
+bench-policies: setup
+	$(BIN)/python -m benchmarks.policies --markdown docs/policies.md

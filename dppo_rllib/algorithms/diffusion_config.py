@@ -113,3 +113,12 @@ class DiffusionConfig(ChunkConfig):
         if min(values) <= 0:
             raise ValueError(f"min_sampling_denoising_std={schedule}: expected positive numbers")
         super().validate()
+
+
+def check_fine_tuned_steps(steps: int, policy: Any, base_policy: str | None) -> None:
+    """Raises ValueError if training would go on with another number of fine-tuned steps."""
+    if policy.fine_tuned and policy.ft_denoising_steps != steps:
+        raise ValueError(
+            f"ft_denoising_steps={steps}: base_policy={base_policy} was made with "
+            f"ft_denoising_steps={policy.ft_denoising_steps}"
+        )

@@ -9,13 +9,15 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor
 
 from dppo_rllib.algorithms.chunk_config import POSITIVE
-from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+from dppo_rllib.algorithms.diffusion_config import DiffusionConfig, check_fine_tuned_steps
 from dppo_rllib.algorithms.ppo_algorithm import ChunkPPO
 from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
 from dppo_rllib.algorithms.ppo_loss import clip_ranges, denoising_discounts
 from dppo_rllib.algorithms.schedules import Schedule, check_schedule, step_value_at, value_at
 from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.modules.chunk_module import DiffusionRLModule
+from dppo_rllib.modules.policy import build_dataclass
+from dppo_rllib.networks import EtaConfig
 
 
 class DPPOConfig(ChunkPPOConfig, DiffusionConfig):
@@ -131,7 +133,8 @@ class DPPOConfig(ChunkPPOConfig, DiffusionConfig):
                 f"clip_param_base={self.clip_param_base}: expected at most "
                 f"clip_param={self.clip_param}"
             )
-        if self.entropy_coeff > 0 and self.learned_eta is None:
+        eta = None if self.learned_eta is None else build_dataclass(EtaConfig, self.learned_eta)
+        if self.entropy_coeff > 0 and (eta is None or not eta.learnable):
             raise ValueError(
                 f"entropy_coeff={self.entropy_coeff}: rewards a learned noise level; set "
                 "learned_eta, or entropy_coeff=0"
@@ -152,13 +155,8 @@ class DPPOConfig(ChunkPPOConfig, DiffusionConfig):
 
     def _validate_base_policy(self, checkpoint: PolicyCheckpoint) -> None:
         super()._validate_base_policy(checkpoint)
-        theirs: Any = checkpoint.config
-        ours = step_value_at(self.ft_denoising_steps, 0)
-        if theirs.fine_tuned and theirs.ft_denoising_steps != ours:
-            raise ValueError(
-                f"ft_denoising_steps={ours}: base_policy={self.base_policy} was made with "
-                f"ft_denoising_steps={theirs.ft_denoising_steps}"
-            )
+        steps = step_value_at(self.ft_denoising_steps, 0)
+        check_fine_tuned_steps(steps, checkpoint.config, self.base_policy)
 
 
 class DPPO(ChunkPPO):

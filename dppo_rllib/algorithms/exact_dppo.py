@@ -8,10 +8,11 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
-from dppo_rllib.algorithms.diffusion_config import DiffusionConfig
+from dppo_rllib.algorithms.diffusion_config import DiffusionConfig, check_fine_tuned_steps
 from dppo_rllib.algorithms.ppo_algorithm import ChunkPPO
 from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
 from dppo_rllib.algorithms.schedules import value_at
+from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.denoising.exact_likelihood import ExactLikelihoodConfig
 from dppo_rllib.modules.chunk_module import ExactDiffusionRLModule
 
@@ -98,6 +99,10 @@ class ExactDPPOConfig(ChunkPPOConfig, DiffusionConfig):
         if self.mixed_precision:
             raise ValueError("mixed_precision=True: likelihoods need float32; expected False")
         super().validate()
+
+    def _validate_base_policy(self, checkpoint: PolicyCheckpoint) -> None:
+        super()._validate_base_policy(checkpoint)
+        check_fine_tuned_steps(self.ft_denoising_steps, checkpoint.config, self.base_policy)
 
 
 class ExactDPPO(ChunkPPO):

@@ -12,7 +12,7 @@ from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.modules.chunk_module import GaussianRLModule, GMMRLModule
 from dppo_rllib.modules.gaussian_policy import GaussianPolicyConfig
 from dppo_rllib.modules.gmm_policy import GMMPolicyConfig
-from dppo_rllib.modules.policy import network_to_dict
+from dppo_rllib.modules.policy import network_from_dict, network_to_dict
 from dppo_rllib.networks.gaussian import StdConfig, with_std_of
 
 _STD_FIELDS = {field.name for field in dataclasses.fields(StdConfig)}
@@ -21,8 +21,9 @@ _STD_FIELDS = {field.name for field in dataclasses.fields(StdConfig)}
 class OneStepPPOConfig(ChunkPPOConfig, OneStepConfig):
     """PPO with chains of one step; a base for the two policies that have such.
 
-    A standard deviation that cloning kept constant is learned when fine-tuning, from where it was:
-    `base_policy` brings the rest of the architecture along.
+    A standard deviation that cloning kept constant is learned when fine-tuning, from where it was
+    and within the default bounds, or from one of them if it was beyond: `base_policy` brings the
+    rest of the architecture along.
     """
 
     inherited = tuple(name for name in ChunkPPOConfig.inherited if name != "network")
@@ -34,9 +35,28 @@ class OneStepPPOConfig(ChunkPPOConfig, OneStepConfig):
         super()._take_over(policy)
         network = policy.network
         if not policy.fine_tuned and network.fixed_std is not None:
-            learned = StdConfig(fixed_std=network.fixed_std)
+            start, bounds = network.fixed_std, StdConfig()
+            learned = StdConfig(
+                fixed_std=start,
+                std_min=min(bounds.std_min, start),
+                std_max=max(bounds.std_max, start),
+            )
             network = dataclasses.replace(network, **vars(learned))
         self.network = network_to_dict(network, self.network_types)
+
+    def validate(self) -> None:
+        """Checks all settings and how they fit together, before anything is built.
+
+        Raises:
+            ValueError: Names field, value and what was expected.
+        """
+        super().validate()
+        network = network_from_dict(self.network, self.network_types)
+        if self.entropy_coeff > 0 and network.fixed_std and not network.learn_fixed_std:
+            raise ValueError(
+                f"entropy_coeff={self.entropy_coeff}: the entropy is constant with "
+                f"network.fixed_std={network.fixed_std}; set learn_fixed_std, or entropy_coeff=0"
+            )
 
     def _validate_base_policy(self, checkpoint: PolicyCheckpoint) -> None:
         super()._validate_base_policy(checkpoint)

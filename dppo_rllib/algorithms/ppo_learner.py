@@ -148,20 +148,26 @@ class ChunkPPOLearner(TorchLearner):
             self._scaler,
             self.config,
             self._device,
-            self._augment if self.config.augment else None,
+            self._rescore if self.config.augment or self.config.mixed_precision else None,
         )
         self._log_all(figures)
         return data
 
-    def _augment(
+    def _rescore(
         self, obs: dict[str, Tensor], chains: Tensor, own_rows: np.ndarray
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Shifted pictures; the policy that acted is the one that would have acted on these."""
-        generator = torch.Generator().manual_seed(self._iteration_seed(stream=1))
-        obs = obs | {"rgb": shift_pictures(obs["rgb"], own_rows, generator)}
+        """Observations to learn from, and log-probabilities on them of the policy that acted.
+
+        That is the present one: as it would have acted on shifted pictures, and, in bfloat16, as
+        it is computed here. Kernels for the few rows of a runner may round otherwise, by as much
+        as a clip range.
+        """
+        if self.config.augment:
+            generator = torch.Generator().manual_seed(self._iteration_seed(stream=1))
+            obs = obs | {"rgb": shift_pictures(obs["rgb"], own_rows, generator)}
         with autocast(self._device, self.config.mixed_precision):
             log_probs = chain_log_probs(
-                self._module_to_train.policy, obs, chains, _VALUE_ROWS[True]
+                self._module_to_train.policy, obs, chains, _VALUE_ROWS["rgb" in obs]
             )
         return obs, log_probs
 
@@ -379,7 +385,8 @@ class ChunkPPOLearner(TorchLearner):
         module = self._module_to_train
         networks = {ACTOR: module.policy.actor_ft, CRITIC: module.critic}
         eta = getattr(module.policy, ETA, None)
-        return networks if eta is None else networks | {ETA: eta}
+        learns = eta is not None and any(p.requires_grad for p in eta.parameters())
+        return networks | {ETA: eta} if learns else networks
 
     def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
         return {

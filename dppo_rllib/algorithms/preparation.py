@@ -21,7 +21,7 @@ from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
 from dppo_rllib.rollouts.trajectories import Trajectories
 
 # From observations, chains and `EnvironmentLayout.own_rows` to observations and log-probabilities.
-Augment = Callable[[dict[str, Tensor], Tensor, np.ndarray], tuple[dict[str, Tensor], Tensor]]
+Rescore = Callable[[dict[str, Tensor], Tensor, np.ndarray], tuple[dict[str, Tensor], Tensor]]
 
 
 def prepare_iteration(
@@ -30,7 +30,7 @@ def prepare_iteration(
     scaler: RunningRewardScaler,
     config: Any,
     device: torch.device,
-    augment: Augment | None = None,
+    rescore: Rescore | None = None,
 ) -> tuple[IterationData, dict[str, float]]:
     """Moves one iteration to the device once, and computes what its epochs need.
 
@@ -40,7 +40,7 @@ def prepare_iteration(
         scaler: Running reward scaling; it takes the rewards of all learners in.
         config: A `DPPOConfig`.
         device: The learner's.
-        augment: Moves the pictures of observations, and scores their chains anew.
+        rescore: Scores chains anew, possibly on other pictures; None keeps both as sampled.
 
     Returns:
         The data, and figures about it for the log.
@@ -50,8 +50,8 @@ def prepare_iteration(
     rows = flatten_rows(trajectories, device)
     obs = {k.removeprefix("obs."): v for k, v in rows.items() if k.startswith("obs.")}
     log_probs = rows["log_probs"]
-    if augment is not None:
-        obs, log_probs = augment(obs, rows["chains"], layout.own_rows(trajectories.num_chunk_steps))
+    if rescore is not None:
+        obs, log_probs = rescore(obs, rows["chains"], layout.own_rows(trajectories.num_chunk_steps))
     values = values_of(obs).view(reward.shape)
     advantages = generalized_advantages(
         reward,

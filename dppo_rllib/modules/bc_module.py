@@ -25,7 +25,7 @@ class BCModule(TorchRLModule, InferenceOnlyAPI):
         values = dict(self.model_config) | shapes_of(self.observation_space, self.action_space)
         self.policy = build_policy(policy_config_from_dict(values))
         self.online = copy.deepcopy(self.policy.actor)
-        self.policy.requires_grad_(False)
+        self.policy.requires_grad_(False).eval()
 
     def get_non_inference_attributes(self) -> list[str]:
         """What acting does not need."""

@@ -11,7 +11,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.numpy import convert_to_numpy
-from torch import Tensor
+from torch import Tensor, nn
 
 from dppo_rllib.modules.policies import build_policy, policy_config_from_dict
 from dppo_rllib.modules.policy import ChunkPolicy, build_dataclass
@@ -79,6 +79,17 @@ class ChunkRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
         values |= shapes_of(self.observation_space, self.action_space)
         self.policy = build_policy(policy_config_from_dict(values))
         self.critic = Critic(critic, self.policy.config.observation_spec)
+        for part in self.modules():
+            if isinstance(part, nn.Dropout):
+                part.eval()
+
+    def train(self, mode: bool = True) -> ChunkRLModule:
+        """Does nothing: networks act as they are scored, or importance ratios do not start at 1.
+
+        Dropout is for cloning and stays off. In evaluation mode torch's attention would take
+        another path, on a CPU one that knows no lower precision.
+        """
+        return self
 
     def get_non_inference_attributes(self) -> list[str]:
         """What acting does not need."""

@@ -19,18 +19,28 @@ from dppo_rllib.denoising.process import LOG_PROB_MAX, LOG_PROB_MIN
 from dppo_rllib.modules.diffusion_policy import DiffusionPolicy, DiffusionPolicyConfig
 from dppo_rllib.modules.policy import Encoded, build_dataclass
 
+_MAX_PROBES = 24  # bits of a float32's significand, see `pack_signs`
+
 
 @dataclass(frozen=True)
 class ExactDiffusionPolicyConfig(DiffusionPolicyConfig):
     """What defines an `ExactDiffusionPolicy`.
 
     Attributes:
-        likelihood: How the likelihood is computed.
+        likelihood: How the likelihood is computed, along at most 24 directions.
     """
 
     kind: ClassVar[str] = "exact_diffusion"
 
     likelihood: ExactLikelihoodConfig = field(default_factory=ExactLikelihoodConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.likelihood.num_probes > _MAX_PROBES:
+            raise ValueError(
+                f"num_probes={self.likelihood.num_probes}: expected at most {_MAX_PROBES}, which "
+                "is what a chain has place for"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Any:
