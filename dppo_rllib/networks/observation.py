@@ -28,7 +28,7 @@ class VisionConfig:
         spatial_emb: Width of the spatial embedding; 0 projects all tokens linearly instead.
         visual_feature_dim: Features of that projection, of each camera; unused with a spatial
             embedding.
-        dropout: Of the compression, while training.
+        dropout: Of the compression, while cloning.
 
     Raises:
         ValueError: A value is out of its range, or `num_heads` does not divide `embed_dim`.
