@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from ray import tune
 
+from dppo_rllib.algorithms.apply_settings import apply_settings, validate
 from dppo_rllib.algorithms.bc import ChunkBCConfig
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.algorithms.chunk_config import ChunkConfig
 from dppo_rllib.checkpoints import load_policy
 from dppo_rllib.checkpoints.find import find_policy
-from dppo_rllib.cli.configure import apply_settings, validate
 from dppo_rllib.cli.placement import default_runners
 from dppo_rllib.cli.settings import parse_settings
 from dppo_rllib.datasets import read_demonstrations

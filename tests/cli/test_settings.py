@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dppo_rllib import DPPOConfig
-from dppo_rllib.cli.configure import apply_settings
+from dppo_rllib.algorithms.apply_settings import apply_settings
 from dppo_rllib.cli.placement import _check_fits
 from dppo_rllib.cli.settings import parse_settings, parse_value
 from dppo_rllib.networks import UNet1DConfig, VisionConfig
