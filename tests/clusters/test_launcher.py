@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import shlex
+import subprocess
+import sys
 
 import jsonschema
 import pytest
@@ -49,6 +51,17 @@ def test_commands_are_sound(cloud):
     for kind in COMMANDS:
         for command in config[kind]:
             shellcheck(command + "\n", name=f"{cloud}.yaml {kind}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_only_the_head_gets_fits_to_the_rest(cloud):
+    (command,) = load(cloud)["head_setup_commands"]
+    command = command.replace("~/venv/bin/pip", f"{sys.executable} -m pip").replace("~/dppo", ".")
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

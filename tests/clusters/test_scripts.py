@@ -99,10 +99,12 @@ def test_slurm_starts_one_cluster_of_both_components(tmp_path, stubs):
     (srun,) = [call[1:] for call in stubs.calls if call[0] == "srun"]
     token = [call for call in stubs.calls if call[0] == "apptainer"]
     assert token[0][-3:] == ["ray", "get-auth-token", "--generate"]
+    # No component waits for another that has failed.
+    assert srun[0] == "--kill-on-bad-exit=1"
     middle = srun.index(":")
-    for component, words in enumerate((srun[:middle], srun[middle + 1 :])):
-        assert words[:3] == [f"--het-group={component}", "apptainer", "exec"]
-        assert words[3:5] == ["--bind", str(output.parent)]
+    for component, words in enumerate((srun[1:middle], srun[middle + 1 :])):
+        assert words[:2] == [f"--het-group={component}", "--cpus-per-task=4"]
+        assert words[2:6] == ["apptainer", "exec", "--bind", str(output.parent)]
         ray = words[words.index("ray") :]
         options, command = ray[2 : ray.index("--")], ray[ray.index("--") + 1 :]
         assert ray[1] == "symmetric-run"

@@ -50,10 +50,11 @@ def kuberay(text: str) -> list[Node]:
 
 def slurm(text: str) -> list[Node]:
     machines = [int(n) for n in re.findall(r"^#SBATCH --nodes=(\d+)", text, re.MULTILINE)]
-    cores = [int(n) for n in re.findall(r"^#SBATCH --cpus-per-task=(\d+)", text, re.MULTILINE)]
+    cores = [int(n) for n in re.findall(r"--cpus-per-task=(\d+)", text)]
+    assert cores[:2] == cores[2:]  # of the job and of its step
     shares = re.findall(r"--num-cpus=(\d+) --num-gpus=(\d+)", text)
     nodes = [Node(n, int(c), int(g)) for n, (c, g) in zip(machines, shares, strict=True)]
-    assert all(node.cpus <= have for node, have in zip(nodes, cores, strict=True))
+    assert all(node.cpus <= have for node, have in zip(nodes, cores[:2], strict=True))
     assert f"nodes={sum(machines)}\n" in text
     return nodes
 
