@@ -23,6 +23,7 @@ SWEEP = Sweep(
     iterations=100,
     num_samples=8,
     scheduler=PopulationBasedTraining(
+        time_attr="training_iteration",
         perturbation_interval=10,
         # What is varied by a factor must not leave what can be configured.
         hyperparam_mutations=VARIED,

@@ -54,7 +54,10 @@ def new_sweep(
             stop={"training_iteration": sweep.iterations, **sweep.stop},
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(
-                num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True
+                # A population copies from checkpoints that may be a few iterations old.
+                num_to_keep=4,
+                checkpoint_frequency=1,
+                checkpoint_at_end=True,
             ),
             sync_config=tune.SyncConfig(sync_period=30),
             progress_reporter=tune.CLIReporter(
