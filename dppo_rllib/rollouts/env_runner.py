@@ -245,11 +245,12 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         with torch_threads(self._threads):
             obs = self._reset() if self._needs_reset else self._obs
             columns: dict[str, list[Any]] = {k: [] for k in _STEP_COLUMNS}
-            histories: list[Observations] = []
+            histories = {k: np.empty((steps, *v.shape), v.dtype) for k, v in obs.items()}
             finals: list[tuple[int, np.ndarray, Observations]] = []
             for t in range(steps):
                 out = self._forward(obs, explore=True)
-                histories.append(obs)
+                for key, value in obs.items():
+                    histories[key][t] = value
                 chunk = out[Columns.ACTIONS][:, : self.config.act_steps].cpu().numpy()
                 obs, reward, terminated, truncated, infos = env.step(chunk)
                 values = (out[CHAINS].cpu().numpy(), out[LOG_PROBS].cpu().numpy(), reward)
@@ -268,7 +269,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         self.metrics.log_value(SLOWEST_SAMPLE, seconds, reduce="max", window=1)
         stacked = {name: np.stack(values) for name, values in columns.items()}
         trajectories = Trajectories(
-            obs={k: np.stack([h[k] for h in histories]) for k in obs},
+            obs=histories,
             next_obs={k: np.array(v) for k, v in obs.items()},
             final_obs={
                 k: np.concatenate([last[k] for _, _, last in finals] or [np.empty_like(obs[k][:0])])
