@@ -32,7 +32,7 @@ from dppo_rllib.modules import (
     GMMPolicyConfig,
     build_policy,
 )
-from dppo_rllib.networks import DiffusionMLPConfig
+from dppo_rllib.networks import DiffusionMLPConfig, VisionConfig
 from dppo_rllib.networks.gaussian import GaussianMLPConfig
 from dppo_rllib.networks.gmm import GMMMLPConfig
 
@@ -210,6 +210,14 @@ def test_a_deviation_of_the_state_is_not_given_up(tmp_path: Path) -> None:
 def diffusion_clone(**config: Any) -> DiffusionPolicyConfig:
     network = DiffusionMLPConfig(mlp_dims=(16, 16, 16), time_dim=8)
     return DiffusionPolicyConfig(1, 1, act_steps=2, network=network, **config)
+
+
+def test_what_was_cloned_with_dropout_is_fine_tuned(tmp_path: Path) -> None:
+    vision = VisionConfig(dropout=0.5)
+    base = save_base(tmp_path, diffusion_clone(image_shape=(3, 16, 16), vision=vision))
+    config = DPPOConfig().training(base_policy=base).environment(TwoModes)
+    config.validate()
+    assert config.policy_config(1, 1, (3, 16, 16)).vision == vision
 
 
 def test_exact_likelihoods_start_from_a_diffusion_policy(tmp_path: Path) -> None:
