@@ -21,7 +21,7 @@ def teacher_loss(
     """
     rows, steps = len(obs["state"]), policy.chain_steps
     with torch.no_grad():
-        chain = policy.sample(obs, noise=noise, base_only=True).x
+        chain = policy.sample(obs, noise=noise, base_only=True, score=False).x
     log_probs = policy.log_prob(
         {k: v.repeat_interleave(steps, dim=0) for k, v in policy.encode(obs).items()},
         chain[:, :-1].flatten(0, 1),

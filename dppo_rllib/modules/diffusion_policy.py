@@ -144,6 +144,7 @@ class DiffusionPolicy(nn.Module):
         deterministic: bool = False,
         noise: Float[Tensor, "S_1 B Tp Da"] | None = None,
         base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
         """Denoises one chunk per observation history.
 
@@ -153,6 +154,7 @@ class DiffusionPolicy(nn.Module):
             deterministic: Act greedily.
             noise: As from `draw_noise`; drawn here if None.
             base_only: Every step is taken by the base network (the chain is of the same length).
+            score: Unused, sampling tells log-probabilities.
         """
         if noise is None:
             noise = self.draw_noise(len(obs["state"]))

@@ -88,14 +88,16 @@ class ExactDiffusionPolicy(DiffusionPolicy):
         deterministic: bool = False,
         noise: Float[Tensor, "S_1_E B Tp Da"] | None = None,
         base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
-        """Denoises one chunk per observation history, and scores it unless acting greedily.
+        """Denoises one chunk per observation history, and solves the ODE to score it.
 
         Args:
             obs: As for `DiffusionPolicy.sample`.
-            deterministic: Act greedily; log-probabilities are NaN.
+            deterministic: Act greedily.
             noise: As from `draw_noise`; drawn here if None.
-            base_only: Every step is taken by the base network.
+            base_only: Every step is taken by the base network; scores are those of acting.
+            score: Compute log-probabilities, or leave them NaN.
         """
         if noise is None:
             noise = self.draw_noise(len(obs["state"]))
@@ -107,9 +109,9 @@ class ExactDiffusionPolicy(DiffusionPolicy):
         )
         directions = pack_signs(noise[draws:])
         log_prob = (
-            chunk.new_full((len(chunk),), torch.nan)
-            if deterministic
-            else self.log_prob(self.encode(obs), directions, chunk, _none(chunk))
+            self.log_prob(self.encode(obs), directions, chunk, _none(chunk))
+            if score
+            else chunk.new_full((len(chunk),), torch.nan)
         )
         return Chain(torch.stack([directions, chunk], dim=1), log_prob[:, None])
 

@@ -111,6 +111,7 @@ class OneStepPolicy(nn.Module):
         deterministic: bool = False,
         noise: Float[Tensor, "draws B ..."] | None = None,
         base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
         """Draws one chunk per observation history.
 
@@ -120,6 +121,7 @@ class OneStepPolicy(nn.Module):
             deterministic: Leave next to no noise; log-probabilities stay those of exploring.
             noise: As from `draw_noise`; drawn here if None.
             base_only: The base network draws.
+            score: Unused, drawing tells log-probabilities.
         """
         if noise is None:
             noise = self.draw_noise(len(obs["state"]))

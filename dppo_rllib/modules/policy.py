@@ -139,8 +139,13 @@ class ChunkPolicy(Protocol):
         deterministic: bool = False,
         noise: Tensor | None = None,
         base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
-        """One chunk per observation history, as it is acted with or (`base_only`) was cloned."""
+        """One chunk per observation history, as it is acted with or (`base_only`) was cloned.
+
+        Without `score` nobody looks at log-probabilities: they are NaN where they would cost more
+        than sampling does.
+        """
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """What scoring needs of observations; one row serves every step of their chains."""

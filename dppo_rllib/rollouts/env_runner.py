@@ -229,14 +229,14 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         self._needs_reset = False
         return obs
 
-    def _forward(self, obs: Observations, explore: bool) -> dict[str, torch.Tensor]:
+    def _forward(self, obs: Observations, *, explore: bool, score: bool) -> dict[str, torch.Tensor]:
         batch = {
             Columns.OBS: {k: torch.from_numpy(v).to(self._device) for k, v in obs.items()},
             NOISE: self.module.policy.draw_noise(self.num_envs, self._generator),
         }
         forward = self.module.forward_exploration if explore else self.module.forward_inference
         with autocast(self._device, self.config.mixed_precision):
-            return forward(batch)
+            return forward(batch, score=score)
 
     def _collect(self, steps: int) -> Trajectories:
         env = self.env
@@ -248,7 +248,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             histories = {k: np.empty((steps, *v.shape), v.dtype) for k, v in obs.items()}
             finals: list[tuple[int, np.ndarray, Observations]] = []
             for t in range(steps):
-                out = self._forward(obs, explore=True)
+                out = self._forward(obs, explore=True, score=True)
                 for key, value in obs.items():
                     histories[key][t] = value
                 chunk = out[Columns.ACTIONS][:, : self.config.act_steps].cpu().numpy()
@@ -302,7 +302,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         for explore, prefix in ((False, "deterministic"), (True, "stochastic")):
 
             def act(obs: Observations, explore: bool = explore) -> np.ndarray:
-                chunk = self._forward(obs, explore)[Columns.ACTIONS]
+                chunk = self._forward(obs, explore=explore, score=False)[Columns.ACTIONS]
                 return chunk[:, : self.config.act_steps].cpu().numpy()
 
             with (

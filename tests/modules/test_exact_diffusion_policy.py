@@ -125,9 +125,17 @@ def test_its_chain_is_one_step_to_the_chunk() -> None:
     assert torch.equal(chain.chunk, chain.x[:, 1])
 
 
-def test_acting_greedily_scores_nothing() -> None:
-    chain = policy().sample(states(), deterministic=True)
-    assert chain.log_probs.isnan().all() and chain.x.isfinite().all()
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_nobody_looks_at_is_not_scored(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = policy()
+    noise, act = noise_of(ours), {"deterministic": deterministic}
+    scored = ours.sample(states(), noise=noise, **act)
+    assert scored.log_probs.isfinite().all()
+    monkeypatch.setattr(ours, "log_prob", None)
+    chain = ours.sample(states(), noise=noise, **act, score=False)
+    assert chain.log_probs.isnan().all() and torch.equal(chain.x, scored.x)
 
 
 # Scoring
