@@ -42,7 +42,10 @@ class OneStepPolicyConfig(PolicyConfig):
 
 @runtime_checkable
 class ChunkDistribution(Protocol):
-    """What a head says of the chunks of a batch."""
+    """What a head says of the chunks of a batch: a named tuple of parameters, a row per chunk."""
+
+    def _asdict(self) -> dict[str, Tensor]:
+        """The parameters by name."""
 
     def draw(
         self, noise: Float[Tensor, "draws B ..."], *, clip: float, deterministic: bool
@@ -134,8 +137,8 @@ class OneStepPolicy(nn.Module):
         return Chain(x, self._log_prob(distribution, chunk)[:, None])
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
-        """Features of observations."""
-        return {"features": self.acting.encode(obs)}
+        """Parameters of the distribution: the network runs once for likelihood and entropy."""
+        return self._describe(self.acting, obs)._asdict()
 
     def log_prob(
         self,
@@ -155,12 +158,11 @@ class OneStepPolicy(nn.Module):
             chain_next: Chunks.
             ft_index: Zeros; unused.
         """
-        return self._log_prob(self._distribution(self.acting, encoded["features"]), chain_next)
+        return self._log_prob(type(self).distribution(**encoded), chain_next)
 
     def entropy(self, encoded: Encoded) -> Float[Tensor, " B"]:
         """Entropy of the executed actions per number in them (differentiable)."""
-        distribution = self._distribution(self.acting, encoded["features"])
-        return distribution.entropy(self.config.act_steps)
+        return type(self).distribution(**encoded).entropy(self.config.act_steps)
 
     def draw_bc(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Nothing: the cloning loss is not random."""
@@ -177,12 +179,7 @@ class OneStepPolicy(nn.Module):
         return -self._describe(network, obs).log_density(chunk, self.config.horizon_steps)
 
     def _describe(self, network: Any, obs: dict[str, Tensor]) -> ChunkDistribution:
-        return self._distribution(network, network.encode(obs))
-
-    def _distribution(
-        self, network: nn.Module, features: Float[Tensor, "B F"]
-    ) -> ChunkDistribution:
-        return type(self).distribution(*network(features))
+        return type(self).distribution(*network(network.encode(obs)))
 
     def _log_prob(
         self, distribution: ChunkDistribution, chunk: Float[Tensor, "B Tp Da"]

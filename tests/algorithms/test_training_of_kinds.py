@@ -148,6 +148,17 @@ def test_staying_close_to_the_base_is_a_finite_loss(kind: str) -> None:
     assert any(g.any() for g in gradients)
 
 
+@pytest.mark.parametrize("kind", ["gaussian_of_state", "gmm", "gaussian_pictures"])
+def test_an_entropy_bonus_takes_no_pass_of_its_own(kind: str) -> None:
+    learner, runner = build(tiny_config(kind, entropy_coeff=0.1, microbatch_size=5))
+    data = learner._prepare(rollout(learner, runner))
+    rows: list[int] = []
+    network = module_of(learner).policy.actor_ft
+    network.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    learner._accumulate(data, torch.arange(10), torch.Generator())
+    assert rows == [5, 5]
+
+
 # What a run starts from
 
 
