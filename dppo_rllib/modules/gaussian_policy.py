@@ -113,7 +113,6 @@ class OneStepPolicy(nn.Module):
         *,
         deterministic: bool = False,
         noise: Float[Tensor, "draws B ..."] | None = None,
-        base_only: bool = False,
         score: bool = True,
     ) -> Chain:
         """Draws one chunk per observation history.
@@ -123,18 +122,27 @@ class OneStepPolicy(nn.Module):
                 pictures.
             deterministic: Leave next to no noise; log-probabilities stay those of exploring.
             noise: As from `draw_noise`; drawn here if None.
-            base_only: The base network draws.
             score: Unused, drawing tells log-probabilities.
         """
         if noise is None:
             noise = self.draw_noise(len(obs["state"]))
-        distribution = self._describe(self.actor if base_only else self.acting, obs)
-        clip = self.config.randn_clip_value
-        chunk = distribution.draw(
-            noise, clip=math.inf if clip is None else clip, deterministic=deterministic
-        )
-        x = torch.stack([torch.zeros_like(chunk), chunk], dim=1)
-        return Chain(x, self._log_prob(distribution, chunk)[:, None])
+        distribution = self._describe(self.acting, obs)
+        x = self._draw(distribution, noise, deterministic)
+        return Chain(x, self._log_prob(distribution, x[:, 1])[:, None])
+
+    @torch.no_grad()
+    def base_chains(
+        self, obs: dict[str, Tensor], rows: Int[Tensor, " B"], noise: Float[Tensor, "draws B ..."]
+    ) -> Float[Tensor, "B 2 Tp Da"]:
+        """Zeros, and the chunks that the base network draws.
+
+        Args:
+            obs: As for `sample`.
+            rows: Which observation each chunk is for.
+            noise: As from `draw_noise`, for each chunk.
+        """
+        distribution = type(self).distribution(*self.actor(self.actor.encode(obs)[rows]))
+        return self._draw(distribution, noise, deterministic=False)
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """Parameters of the distribution: the network runs once for likelihood and entropy."""
@@ -180,6 +188,14 @@ class OneStepPolicy(nn.Module):
 
     def _describe(self, network: Any, obs: dict[str, Tensor]) -> ChunkDistribution:
         return type(self).distribution(*network(network.encode(obs)))
+
+    def _draw(
+        self, distribution: ChunkDistribution, noise: Tensor, deterministic: bool
+    ) -> Float[Tensor, "B 2 Tp Da"]:
+        clip = self.config.randn_clip_value
+        bound = math.inf if clip is None else clip
+        chunk = distribution.draw(noise, clip=bound, deterministic=deterministic)
+        return torch.stack([torch.zeros_like(chunk), chunk], dim=1)
 
     def _log_prob(
         self, distribution: ChunkDistribution, chunk: Float[Tensor, "B Tp Da"]

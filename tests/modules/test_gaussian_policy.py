@@ -211,19 +211,19 @@ def test_base_is_frozen_and_fine_tuned_copy_starts_as_it():
     assert all(p.requires_grad for p in ours.actor_ft.parameters())
     noise = ours.draw_noise(6)
     assert torch.equal(
-        ours.sample(obs, noise=noise).x, ours.sample(obs, noise=noise, base_only=True).x
+        ours.sample(obs, noise=noise).x, ours.base_chains(obs, torch.arange(6), noise)
     )
 
 
-def test_base_only_samples_from_the_base():
+def test_base_chains_are_those_of_the_base():
     ours, obs = policy(), states()
     with torch.no_grad():
         for parameter in ours.actor_ft.parameters():
             parameter.add_(0.1)
     noise = ours.draw_noise(6)
-    base = ours.sample(obs, noise=noise, base_only=True)
+    base = ours.base_chains(obs, torch.arange(6), noise)
     ours.actor_ft.load_state_dict(ours.actor.state_dict())
-    assert torch.equal(base.x, ours.sample(obs, noise=noise).x)
+    assert torch.equal(base, ours.sample(obs, noise=noise).x)
 
 
 def test_a_policy_that_was_only_pre_trained_acts_with_its_base():
