@@ -16,7 +16,6 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor, nn
 
-from dppo_rllib.algorithms.augmentation import shift_pictures
 from dppo_rllib.algorithms.fetching import fetch_trajectories
 from dppo_rllib.algorithms.iteration_data import IterationData
 from dppo_rllib.algorithms.learner_support import (
@@ -30,10 +29,9 @@ from dppo_rllib.algorithms.objective import actor_objective
 from dppo_rllib.algorithms.preparation import prepare_iteration
 from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
 from dppo_rllib.algorithms.schedules import learning_rate
-from dppo_rllib.algorithms.scoring import chain_log_probs, observation_values
+from dppo_rllib.algorithms.scoring import Scoring
 from dppo_rllib.algorithms.update_statistics import MinibatchStatistics, update_figures
 from dppo_rllib.modules.chunk_module import ChunkRLModule
-from dppo_rllib.modules.precision import autocast
 from dppo_rllib.modules.threads import torch_threads
 from dppo_rllib.rollouts.trajectories import Trajectories, concatenate
 
@@ -65,9 +63,9 @@ class ChunkPPOLearner(TorchLearner):
         objective = functools.partial(
             self.compute_loss_for_module, module_id=DEFAULT_MODULE_ID, config=config
         )
-        self._gradients = MinibatchGradients(
-            self._module_to_train, config, self._device, self._threads, objective
-        )
+        module = self._module_to_train
+        self._gradients = MinibatchGradients(module, config, self._device, self._threads, objective)
+        self._scoring = Scoring(module, config, self._device)
         self._apply_schedules()
 
     def _make_modules_ddp_if_necessary(self) -> None:
@@ -130,35 +128,15 @@ class ChunkPPOLearner(TorchLearner):
         return self.metrics.reduce()
 
     def _prepare(self, trajectories: Trajectories) -> IterationData:
+        rescore = None
+        if self.config.augment or self.config.mixed_precision:
+            seed = self._iteration_seed(stream=1)
+            rescore = functools.partial(self._scoring.rescore, seed=seed)
         data, figures = prepare_iteration(
-            trajectories,
-            self._values,
-            self._scaler,
-            self.config,
-            self._device,
-            self._rescore if self.config.augment or self.config.mixed_precision else None,
+            trajectories, self._scoring.values, self._scaler, self.config, self._device, rescore
         )
         self._log_all(figures)
         return data
-
-    def _rescore(
-        self, obs: dict[str, Tensor], chains: Tensor, own_rows: np.ndarray
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations to learn from, and log-probabilities on them of the policy that acted.
-
-        That is the present one: as it would have acted on shifted pictures, and, in bfloat16, as
-        it is computed here. Kernels for the few rows of a runner may round otherwise, by as much
-        as a clip range.
-        """
-        if self.config.augment:
-            generator = torch.Generator().manual_seed(self._iteration_seed(stream=1))
-            obs = obs | {"rgb": shift_pictures(obs["rgb"], own_rows, generator)}
-        with autocast(self._device, self.config.mixed_precision):
-            return obs, chain_log_probs(self._module_to_train.policy, obs, chains)
-
-    def _values(self, obs: dict[str, Tensor]) -> Tensor:
-        with autocast(self._device, self.config.mixed_precision):
-            return observation_values(self._module_to_train, obs)
 
     def _optimize(self, data: IterationData) -> None:
         config = self.config
