@@ -169,11 +169,15 @@ class Setting:
 
 
 def settings(device: torch.device) -> list[Setting]:
-    """The columns of a device; on a CPU mixed precision is measured with one thread."""
+    """The columns of a device; on a CPU mixed precision is measured with one thread.
+
+    And only where it has instructions for bfloat16: emulated it is slower by an order of magnitude.
+    """
     if device.type == "cuda":
         return [Setting(device, 1, mixed) for mixed in (False, True)]
     threads = sorted({1, usable_cores()})
-    return [Setting(device, n, False) for n in threads] + [Setting(device, 1, True)]
+    mixed = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return [Setting(device, n, False) for n in threads] + [Setting(device, 1, True)] * mixed
 
 
 # --- Work -------------------------------------------------------------------------------------

@@ -31,6 +31,21 @@ from dppo_rllib.rollouts.evaluation import success_interval
 class ChunkAlgorithm(Algorithm):
     """An algorithm that trains a policy that acts in chunks."""
 
+    def setup(self, config: AlgorithmConfig) -> None:
+        """RLlib's, which hides why remote environment runners cannot be built.
+
+        Raises:
+            Exception: What the first of them raised.
+        """
+        try:
+            super().setup(config)
+        except IndexError as error:  # RLlib's: no runner is there to tell its spaces
+            for runners in filter(None, (self.config, self.evaluation_config)):
+                runners.env_runner_cls(config=runners, worker_index=1, num_workers=1).stop()
+            raise RuntimeError(
+                "environment runners cannot be built on their machines; see their logs"
+            ) from error
+
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
         """RLlib's evaluation, with success rates and their 95 % Wilson intervals added."""
         results = super().evaluate(parallel_train_future)

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 
+from dppo_rllib.denoising.exact_likelihood import ExactLikelihoodConfig
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.policies import policy_config_from_dict
-from dppo_rllib.modules.policy import (
+from dppo_rllib.modules.config_dicts import (
     NetworkTypes,
-    PolicyConfig,
     build_dataclass,
-    network_to_dict,
+    complete,
+    complete_network,
 )
-from dppo_rllib.networks import DiffusionMLPConfig, UNet1DConfig, VisionConfig
+from dppo_rllib.modules.policies import policy_config_from_dict
+from dppo_rllib.modules.policy import PolicyConfig
+from dppo_rllib.networks import (
+    CriticConfig,
+    DiffusionMLPConfig,
+    EtaConfig,
+    UNet1DConfig,
+    VisionConfig,
+)
 from dppo_rllib.networks.gaussian import StdConfig
 from dppo_rllib.rollouts.env_runner import ChunkEnvRunner
 
 NetworkConfig = DiffusionMLPConfig | UNet1DConfig | StdConfig  # a denoiser's, or any other's
 CHUNK_FIELDS = ("cond_steps", "horizon_steps", "act_steps")
+# Settings that are dictionaries of a dataclass's fields, of an algorithm that has them.
+DESCRIBED: dict[str, Any] = {
+    "vision": VisionConfig,
+    "critic": CriticConfig,
+    "learned_eta": EtaConfig,
+    "likelihood": ExactLikelihoodConfig,
+}
+_MAY_BE_NONE = ("vision", "learned_eta", "normalization")
 
 
 class ChunkConfig(AlgorithmConfig):
@@ -31,11 +47,13 @@ class ChunkConfig(AlgorithmConfig):
     Attributes:
         policy_kind: Which of `modules.policies.KINDS` is trained.
         network_types: Architectures that its actor can have.
+        network_defaults: Where its architecture's defaults differ from their dataclass's.
         inherited: What describes a trained policy and cannot be chosen anew.
     """
 
     policy_kind: str
     network_types: NetworkTypes
+    network_defaults: ClassVar[Mapping[str, Any]] = {}
     inherited: tuple[str, ...] = ("cond_steps", "horizon_steps", "vision", "network")
 
     def __init__(self, algo_class: type | None = None):
@@ -45,9 +63,7 @@ class ChunkConfig(AlgorithmConfig):
         self.cond_steps = 1
         self.horizon_steps = 4
         self.act_steps = 4
-        self.network: dict[str, Any] = network_to_dict(
-            self.network_types["mlp"][0](), self.network_types
-        )
+        self.network: dict[str, Any] = self.stored("network", {})
         self.vision: dict[str, Any] | None = None
         self.mixed_precision = False
         self.max_episode_steps: int | None = None
@@ -55,6 +71,7 @@ class ChunkConfig(AlgorithmConfig):
         # RLlib settings whose defaults do not fit.
         self.env_runner_cls = ChunkEnvRunner
         self.explore = True
+        self.add_default_connectors_to_learner_pipeline = False  # trajectories need no connectors
         self.sample_timeout_s = None  # 60 s silently drops long rollouts
         self.evaluation_sample_timeout_s = None
         self.max_requests_in_flight_per_env_runner = 8
@@ -105,17 +122,28 @@ class ChunkConfig(AlgorithmConfig):
         return self
 
     def _set(self, settings: dict[str, Any]) -> None:
-        """Stores the settings that were given; architectures and statistics as dictionaries."""
+        """Keeps the settings that were given."""
         for name, value in settings.items():
-            if value is NotProvided:
-                continue
-            if isinstance(value, Normalization):
-                value = value.to_dict()
-            elif name == "network" and is_dataclass(value):
-                value = network_to_dict(value, self.network_types)
-            elif is_dataclass(value) and not isinstance(value, type):
-                value = asdict(value)
-            setattr(self, name, value)
+            if value is not NotProvided:
+                setattr(self, name, self.stored(name, value))
+
+    def stored(self, name: str, value: Any) -> Any:
+        """A setting as it is kept: architectures and statistics as complete dictionaries.
+
+        Raises:
+            ValueError: It is not what the setting describes, or has unknown fields.
+        """
+        if value is None and name in _MAY_BE_NONE:
+            return None
+        if name == "network":
+            return complete_network(value, self.network_types, self.network_defaults)
+        if name in DESCRIBED:
+            return complete(DESCRIBED[name], value, name)
+        return value.to_dict() if isinstance(value, Normalization) else value
+
+    def describing(self, name: str, fields: Mapping[str, Any]) -> Any:
+        """The dataclass that a setting which is a dictionary holds the fields of."""
+        return self.network_types[fields["type"]][0] if name == "network" else DESCRIBED[name]
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> ChunkConfig:
         """RLlib's update, but unknown keys are an error (a typo in a search space, say).
@@ -131,7 +159,8 @@ class ChunkConfig(AlgorithmConfig):
                     f"{key}={config_dict[key]!r}: not a setting of {type(self).__name__}"
                     + (f"; did you mean {' or '.join(close)}?" if close else "")
                 )
-        return super().update_from_dict(config_dict)
+        stored = {key: self.stored(key, value) for key, value in config_dict.items()}
+        return super().update_from_dict(stored)
 
     def policy_config(
         self, obs_dim: int, action_dim: int, image_shape: tuple[int, int, int] | None = None
@@ -141,15 +170,6 @@ class ChunkConfig(AlgorithmConfig):
         Raises:
             ValueError: They contradict each other or the shapes.
         """
-        if image_shape is not None and self.vision is None:
-            raise ValueError(
-                f"vision=None: observations have pictures of shape {image_shape}; set vision={{}} "
-                "for the default encoder, or its fields"
-            )
-        if image_shape is None and self.vision is not None:
-            raise ValueError(
-                f"vision={self.vision}: observations have no pictures; set vision=None"
-            )
         shapes = {"obs_dim": obs_dim, "action_dim": action_dim, "image_shape": image_shape}
         return policy_config_from_dict(shapes | self._policy_fields())
 
@@ -162,13 +182,12 @@ class ChunkConfig(AlgorithmConfig):
         """Sets what describes a policy that training goes on with."""
         for name in CHUNK_FIELDS:
             setattr(self, name, getattr(policy, name))
-        self.network = network_to_dict(policy.network, self.network_types)
-        self.vision = None if policy.vision is None else asdict(policy.vision)
+        self._set({"network": policy.network, "vision": policy.vision})
 
     @property
     def img_cond_steps(self) -> int:
         """`Ti`, pictures of a history."""
-        return build_dataclass(VisionConfig, dict(self.vision or {})).img_cond_steps
+        return 1 if self.vision is None else self.vision["img_cond_steps"]
 
     def validate(self) -> None:
         """Checks what all algorithms have.
@@ -180,11 +199,15 @@ class ChunkConfig(AlgorithmConfig):
         # Of the environment only what does not depend on it is known here.
         pictures = None
         if self.vision is not None:
-            cameras = build_dataclass(VisionConfig, dict(self.vision)).num_cameras
-            pictures = (cameras, 96, 96)
-        self.policy_config(obs_dim=1, action_dim=1, image_shape=pictures)
+            pictures = (build_dataclass(VisionConfig, self.vision).num_cameras, 96, 96)
+        self._try_networks(self.policy_config(obs_dim=1, action_dim=1, image_shape=pictures))
         self._check_whole(("learner_threads", "max_episode_steps"))
         self._check_ranges(("learner_threads", "max_episode_steps"), POSITIVE)
+
+    def _try_networks(self, policy: PolicyConfig) -> None:
+        """Raises ValueError unless the policy's networks can be built."""
+        with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
+            policy.build_network()
 
     def _check_ranges(self, names: tuple[str, ...], low: float, high: float = float("inf")) -> None:
         """Raises ValueError unless each setting is None or within its bounds."""

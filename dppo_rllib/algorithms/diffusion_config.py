@@ -99,7 +99,7 @@ class DiffusionConfig(ChunkConfig):
         super()._take_over(policy)
         for name, value in asdict(policy.denoising).items():
             setattr(self, name, value)
-        self.learned_eta = None if policy.learned_eta is None else asdict(policy.learned_eta)
+        self._set({"learned_eta": policy.learned_eta})
 
     def validate(self) -> None:
         """Checks the denoising, and what all algorithms have.

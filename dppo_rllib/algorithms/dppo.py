@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from dppo_rllib.algorithms.ppo_loss import clip_ranges, denoising_discounts
 from dppo_rllib.algorithms.schedules import Schedule, check_schedule, step_value_at, value_at
 from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.modules.chunk_module import DiffusionRLModule
-from dppo_rllib.modules.policy import build_dataclass
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.networks import EtaConfig
 
 
@@ -157,6 +158,23 @@ class DPPOConfig(ChunkPPOConfig, DiffusionConfig):
         super()._validate_base_policy(checkpoint)
         steps = step_value_at(self.ft_denoising_steps, 0)
         check_fine_tuned_steps(steps, checkpoint.config, self.base_policy)
+        if (learned := getattr(checkpoint.config, "learned_eta", None)) is not None:
+            self._validate_learned_eta(learned)
+
+    def _validate_learned_eta(self, theirs: EtaConfig) -> None:
+        if self.learned_eta is None:
+            raise ValueError(
+                f"learned_eta=None: base_policy={self.base_policy} has learned {theirs}; to keep "
+                "it as it is, set learned_eta.learnable=False"
+            )
+        own = build_dataclass(EtaConfig, self.learned_eta)
+        for field in fields(EtaConfig):
+            ours, given = getattr(own, field.name), getattr(theirs, field.name)
+            if field.name != "learnable" and ours != given:
+                raise ValueError(
+                    f"learned_eta.{field.name}={ours}: base_policy={self.base_policy} has learned "
+                    f"its noise level with {field.name}={given}"
+                )
 
 
 class DPPO(ChunkPPO):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import NotProvided
@@ -30,7 +29,7 @@ class ExactDPPOConfig(ChunkPPOConfig, DiffusionConfig):
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or ExactDPPO)
         self.ft_denoising_steps = 10
-        self.likelihood: dict[str, Any] = asdict(ExactLikelihoodConfig())
+        self.likelihood: dict[str, Any] = self.stored("likelihood", {})
         self.minibatch_size = 5000
         self.actor_lr = 1e-5
         self.actor_min_lr = 1e-5

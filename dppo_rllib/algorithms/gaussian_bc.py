@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from dppo_rllib.algorithms.bc import ChunkBC, ChunkBCConfig
 from dppo_rllib.algorithms.one_step_config import OneStepConfig
 from dppo_rllib.modules.gaussian_policy import GaussianPolicyConfig
@@ -13,11 +16,11 @@ class GaussianBCConfig(ChunkBCConfig, OneStepConfig):
 
     policy_kind = "gaussian"
     network_types = GaussianPolicyConfig.network_types
+    network_defaults: ClassVar[Mapping[str, Any]] = {"learn_fixed_std": False}
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or GaussianBC)
         self.randn_clip_value = 3.0
-        self.network["learn_fixed_std"] = False
 
 
 class GMMBCConfig(ChunkBCConfig, OneStepConfig):
@@ -25,10 +28,10 @@ class GMMBCConfig(ChunkBCConfig, OneStepConfig):
 
     policy_kind = "gmm"
     network_types = GMMPolicyConfig.network_types
+    network_defaults: ClassVar[Mapping[str, Any]] = {"learn_fixed_std": False}
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or GMMBC)
-        self.network["learn_fixed_std"] = False
 
 
 class GaussianBC(ChunkBC):

@@ -10,10 +10,10 @@ from dppo_rllib.algorithms.ppo_algorithm import ChunkPPO
 from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
 from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.modules.chunk_module import GaussianRLModule, GMMRLModule
+from dppo_rllib.modules.config_dicts import network_from_dict
 from dppo_rllib.modules.gaussian_policy import GaussianPolicyConfig
 from dppo_rllib.modules.gmm_policy import GMMPolicyConfig
-from dppo_rllib.modules.policy import network_from_dict, network_to_dict
-from dppo_rllib.networks.gaussian import StdConfig, with_std_of
+from dppo_rllib.networks.gaussian import StdConfig, has_constant_std, with_std_of
 
 _STD_FIELDS = {field.name for field in dataclasses.fields(StdConfig)}
 
@@ -22,8 +22,8 @@ class OneStepPPOConfig(ChunkPPOConfig, OneStepConfig):
     """PPO with chains of one step; a base for the two policies that have such.
 
     A standard deviation that cloning kept constant is learned when fine-tuning, from where it was
-    and within the default bounds, or from one of them if it was beyond: `base_policy` brings the
-    rest of the architecture along.
+    and within the default bounds, which widen to its half or double if it lies beyond them. One
+    that was learned is learned further; `base_policy` brings it and the rest of the architecture.
     """
 
     inherited = tuple(name for name in ChunkPPOConfig.inherited if name != "network")
@@ -34,15 +34,15 @@ class OneStepPPOConfig(ChunkPPOConfig, OneStepConfig):
     def _take_over(self, policy: Any) -> None:
         super()._take_over(policy)
         network = policy.network
-        if not policy.fine_tuned and network.fixed_std is not None:
+        if not policy.fine_tuned and has_constant_std(network):
             start, bounds = network.fixed_std, StdConfig()
-            learned = StdConfig(
-                fixed_std=start,
-                std_min=min(bounds.std_min, start),
-                std_max=max(bounds.std_max, start),
+            network = dataclasses.replace(
+                network,
+                learn_fixed_std=True,
+                std_min=bounds.std_min if start > bounds.std_min else start / 2,
+                std_max=bounds.std_max if start < bounds.std_max else start * 2,
             )
-            network = dataclasses.replace(network, **vars(learned))
-        self.network = network_to_dict(network, self.network_types)
+        self._set({"network": network})
 
     def validate(self) -> None:
         """Checks all settings and how they fit together, before anything is built.
@@ -74,6 +74,12 @@ class OneStepPPOConfig(ChunkPPOConfig, OneStepConfig):
                 f"network.fixed_std={own.fixed_std}: base_policy={self.base_policy} was made with "
                 f"{theirs.fixed_std}; a state-dependent standard deviation is another architecture"
             )
+        for name in () if has_constant_std(theirs) else ("learn_fixed_std", "std_min", "std_max"):
+            if getattr(own, name) != getattr(theirs, name):
+                raise ValueError(
+                    f"network.{name}={getattr(own, name)}: base_policy={self.base_policy} has "
+                    f"learned its standard deviation with {name}={getattr(theirs, name)}"
+                )
 
 
 class GaussianPPOConfig(OneStepPPOConfig):
@@ -110,9 +116,9 @@ class OneStepPPO(ChunkPPO):
 
     def _base_component(self, checkpoint: PolicyCheckpoint, name: str) -> dict[str, Any]:
         weights = super()._base_component(checkpoint, name)
-        if name not in ("actor", "actor_ft") or not weights or checkpoint.config.fine_tuned:
-            return weights
         policy = checkpoint.config
+        if name not in ("actor", "actor_ft") or not weights or not has_constant_std(policy.network):
+            return weights
         own = self.config.policy_config(policy.obs_dim, policy.action_dim, policy.image_shape)
         return with_std_of(own.build_network(), weights)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from dppo_rllib.algorithms.chunk_config import POSITIVE, ChunkConfig
 from dppo_rllib.algorithms.ppo_learner import ChunkPPOLearner
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy
 from dppo_rllib.modules.chunk_module import ChunkRLModule
-from dppo_rllib.modules.policy import PolicyConfig, build_dataclass
-from dppo_rllib.networks import CriticConfig
+from dppo_rllib.modules.config_dicts import build_dataclass
+from dppo_rllib.modules.policy import PolicyConfig
+from dppo_rllib.networks import Critic, CriticConfig
 
 
 class ChunkPPOConfig(ChunkConfig):
@@ -35,7 +36,7 @@ class ChunkPPOConfig(ChunkConfig):
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class)
         self.base_policy: str | None = None
-        self.critic: dict[str, Any] = asdict(CriticConfig())
+        self.critic: dict[str, Any] = self.stored("critic", {})
         self.reset_at_iteration = False
         # Objective.
         self.gamma = 0.99
@@ -177,7 +178,7 @@ class ChunkPPOConfig(ChunkConfig):
             )
         self._take_over(checkpoint.config)
         if checkpoint.critic is not None:
-            self.critic = dict(checkpoint.critic)
+            self._set({"critic": checkpoint.critic})
         normalization = checkpoint.normalization
         self.normalization = normalization.to_dict() if normalization else None
         self.task = self.task or checkpoint.task
@@ -229,7 +230,6 @@ class ChunkPPOConfig(ChunkConfig):
                 "explore=False: expected True; DPPO learns from exploring, and evaluation reports "
                 "both ways of acting"
             )
-        build_dataclass(CriticConfig, dict(self.critic))
         self._validate_ranges()
         self._validate_pictures()
         self._check_unused(
@@ -248,6 +248,15 @@ class ChunkPPOConfig(ChunkConfig):
         )
         if self.base_policy is not None:
             self._validate_base_policy(load_policy(self.base_policy))
+
+    def _try_networks(self, policy: PolicyConfig) -> None:
+        super()._try_networks(policy)
+        critic = build_dataclass(CriticConfig, self.critic)
+        try:
+            with torch.device("meta"):
+                Critic(critic, policy.observation_spec)
+        except ValueError as error:
+            raise ValueError(f"critic.{error}") from error
 
     def _validate_ranges(self) -> None:
         positive = (

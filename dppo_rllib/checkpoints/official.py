@@ -22,10 +22,11 @@ from dppo_rllib.checkpoints.official_file import OfficialFile, read_official
 from dppo_rllib.checkpoints.policy_checkpoint import PolicyCheckpoint
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.modules.diffusion_policy import DiffusionPolicyConfig
 from dppo_rllib.modules.gaussian_policy import GaussianPolicyConfig
 from dppo_rllib.modules.gmm_policy import GMMPolicyConfig
-from dppo_rllib.modules.policy import PolicyConfig, build_dataclass
+from dppo_rllib.modules.policy import PolicyConfig
 from dppo_rllib.networks import Critic, CriticConfig
 
 _MIN_STD = 0.1  # of sampling and of log-probabilities; the defaults of the authors' code

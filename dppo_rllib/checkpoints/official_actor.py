@@ -27,7 +27,7 @@ from dppo_rllib.checkpoints.official_vision import (
     steps_of_pictures,
 )
 from dppo_rllib.environments import Normalization
-from dppo_rllib.modules.policy import build_dataclass
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.networks import VisionConfig
 
 # What only the process of a denoiser needs; the noise level of DDIM is apart.

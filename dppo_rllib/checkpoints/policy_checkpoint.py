@@ -17,8 +17,9 @@ from torch import Tensor
 
 from dppo_rllib.datasets.atomic import new_directory
 from dppo_rllib.environments import Normalization
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.modules.policies import build_policy, policy_config_from_dict
-from dppo_rllib.modules.policy import ChunkPolicy, PolicyConfig, build_dataclass
+from dppo_rllib.modules.policy import ChunkPolicy, PolicyConfig
 from dppo_rllib.networks import Critic, CriticConfig
 
 FORMAT_VERSION = 1

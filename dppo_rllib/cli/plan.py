@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -12,15 +13,18 @@ from typing import Any, Literal
 
 from ray import tune
 
+from dppo_rllib.algorithms.apply_settings import apply_settings, validate
 from dppo_rllib.algorithms.bc import ChunkBCConfig
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.algorithms.chunk_config import ChunkConfig
 from dppo_rllib.checkpoints import load_policy
 from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.cli.placement import default_runners
-from dppo_rllib.cli.settings import apply_settings, parse_settings, validate
+from dppo_rllib.cli.settings import parse_settings
 from dppo_rllib.datasets import read_demonstrations
 from dppo_rllib.datasets.atomic import write_text
+from dppo_rllib.environments import make_chunked_env
+from dppo_rllib.modules.chunk_module import shapes_of
 from dppo_rllib.tasks import Task, get_task, missing_requirements, task_names
 from dppo_rllib.tasks.load import load_tasks, loaded_files
 
@@ -169,6 +173,7 @@ class Plan:
         apply_settings(self.config, self.settings)
         # Checks may complete a configuration with what they find: not in the one that will run.
         validate(self.config.copy(copy_frozen=False))
+        _check_environment(get_task(self.task), self.config)
 
     def save(self) -> None:
         """Writes down what a later `--resume` needs."""
@@ -253,6 +258,27 @@ def _check_policy(task: Task, path: Path) -> None:
                 f"--from {path}: {name}={given}, but task {task.name} has {expected}"
                 + (f"; the policy was made for task {policy.task}" if policy.task else "")
             )
+
+
+def _check_environment(task: Task, config: ChunkConfig) -> None:
+    """Raises ValueError unless the policy fits what the task's environment shows."""
+    env = make_chunked_env(
+        task.env,
+        1,
+        act_steps=config.act_steps,
+        cond_steps=config.cond_steps,
+        img_cond_steps=config.img_cond_steps,
+        env_kwargs=dict(task.env_config),
+        max_episode_steps=task.max_episode_steps,
+    )
+    with contextlib.closing(env):
+        shapes = shapes_of(env.single_observation_space, env.single_action_space)
+    for name in ("obs_dim", "action_dim"):
+        if shapes[name] != (expected := getattr(task, name)):
+            raise ValueError(
+                f"task {task.name}: {name}={expected}, but its environment has {shapes[name]}"
+            )
+    config.policy_config(**shapes)
 
 
 def _check_dataset(task: Task, config: ChunkBCConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +143,7 @@ def run(tuner: tune.Tuner, history: History, display: RunDisplay) -> Outcome:
     global _watcher
     watcher = _watcher = Watcher(history, display)
     try:
-        with _quiet_ray(), _interrupts(watcher):
+        with quiet_ray(), interrupts(watcher.on_interrupt):
             results = tuner.fit()
     finally:
         _watcher = None
@@ -157,7 +157,7 @@ def run(tuner: tune.Tuner, history: History, display: RunDisplay) -> Outcome:
 
 
 @contextmanager
-def _quiet_ray() -> Iterator[None]:
+def quiet_ray() -> Iterator[None]:
     """The display says what Ray's and Tune's own messages would say."""
     logger = logging.getLogger("ray")
     level = logger.level
@@ -183,23 +183,23 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts(watcher: Watcher) -> Iterator[None]:
-    """Takes Ctrl-C and SIGTERM over from Tune, whose way loses the iteration under way."""
+def interrupts(handler: Callable[..., None]) -> Iterator[None]:
+    """Takes Ctrl-C and SIGTERM over from Tune, which stops at once when it gets SIGUSR1."""
     if not hasattr(signal, "SIGUSR1"):  # Windows: Tune's way is all there is
         yield
         return
     user_handler = signal.getsignal(signal.SIGUSR1)
-    handlers = {
+    earlier = {
         # Schedulers announce a pre-emption with SIGTERM.
-        number: signal.signal(number, watcher.on_interrupt)
+        number: signal.signal(number, handler)
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         with _environment("TUNE_DISABLE_SIGINT_HANDLER", "1"):
             yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, before in earlier.items():
+            signal.signal(number, before)
         signal.signal(signal.SIGUSR1, user_handler)
 
 

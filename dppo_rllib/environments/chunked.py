@@ -202,7 +202,9 @@ def make_chunked_env(
     finally:
         probe.close()
     if rgb is None and img_cond_steps != 1:
-        raise ValueError(f"img_cond_steps={img_cond_steps}: expected 1, there are no pictures")
+        raise ValueError(
+            f"img_cond_steps={img_cond_steps}: expected 1, there are no pictures (vision=None)"
+        )
     steps = (act_steps, cond_steps, img_cond_steps)
     builds = [functools.partial(ChunkEnv, make, *steps)] * num_envs
     if render_mode is not None:

@@ -13,8 +13,9 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.numpy import convert_to_numpy
 from torch import Tensor, nn
 
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.modules.policies import build_policy, policy_config_from_dict
-from dppo_rllib.modules.policy import ChunkPolicy, build_dataclass
+from dppo_rllib.modules.policy import ChunkPolicy
 from dppo_rllib.networks import Critic, CriticConfig
 
 # Columns of a training batch.

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dppo_rllib.denoising import Chain, Denoiser, DenoisingConfig, DenoisingProcess
-from dppo_rllib.modules.policy import Encoded, NetworkTypes, PolicyConfig, build_dataclass
+from dppo_rllib.modules.config_dicts import NetworkTypes, build_dataclass
+from dppo_rllib.modules.policy import Encoded, PolicyConfig
 from dppo_rllib.networks import (
     DiffusionMLP,
     DiffusionMLPConfig,

@@ -16,8 +16,9 @@ from dppo_rllib.denoising.exact_likelihood import (
     exact_log_likelihood,
 )
 from dppo_rllib.denoising.process import LOG_PROB_MAX, LOG_PROB_MIN
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.modules.diffusion_policy import DiffusionPolicy, DiffusionPolicyConfig
-from dppo_rllib.modules.policy import Encoded, build_dataclass
+from dppo_rllib.modules.policy import Encoded
 
 _MAX_PROBES = 24  # bits of a float32's significand, see `pack_signs`
 

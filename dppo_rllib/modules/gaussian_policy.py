@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dppo_rllib.denoising import Chain
 from dppo_rllib.denoising.process import LOG_PROB_MAX, LOG_PROB_MIN
-from dppo_rllib.modules.policy import Encoded, NetworkTypes, PolicyConfig
+from dppo_rllib.modules.config_dicts import NetworkTypes
+from dppo_rllib.modules.policy import Encoded, PolicyConfig
 from dppo_rllib.networks.gaussian import GaussianMLP, GaussianMLPConfig
 from dppo_rllib.networks.transformer import GaussianTransformer, GaussianTransformerConfig
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dppo_rllib.modules.config_dicts import NetworkTypes
 from dppo_rllib.modules.gaussian_policy import (
     DETERMINISTIC_STD,
     OneStepPolicy,
@@ -17,7 +18,6 @@ from dppo_rllib.modules.gaussian_policy import (
     normal_entropy,
     normal_log_density,
 )
-from dppo_rllib.modules.policy import NetworkTypes
 from dppo_rllib.networks.gmm import GMMMLP, GMMMLPConfig
 from dppo_rllib.networks.transformer import GMMTransformer, GMMTransformerConfig
 

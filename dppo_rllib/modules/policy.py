@@ -11,10 +11,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dppo_rllib.denoising import Chain
+from dppo_rllib.modules.config_dicts import (
+    NetworkTypes,
+    build_dataclass,
+    network_from_dict,
+    network_to_dict,
+)
 from dppo_rllib.networks import ObservationSpec, VisionConfig
 
 Encoded = dict[str, Tensor]  # what a network makes of observations; a row per observation
-NetworkTypes = dict[str, tuple[type, type]]  # type -> (configuration, network)
 
 
 @dataclass(frozen=True)
@@ -180,38 +185,3 @@ class ChunkPolicy(Protocol):
         draws: dict[str, Tensor],
     ) -> Float[Tensor, " B"]:
         """Cloning loss of each row."""
-
-
-def build_dataclass(cls: Any, values: dict[str, Any]) -> Any:
-    """Builds dataclass `cls` from a dictionary (lists become tuples).
-
-    Raises:
-        ValueError: A key is not a field of `cls`, or a required field is missing.
-    """
-    names = [f.name for f in dataclasses.fields(cls)]
-    for key in values:
-        if key not in names:
-            raise ValueError(f"{cls.__name__}.{key}: unknown field; expected one of {names}")
-    try:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__}: {error}") from error
-
-
-def network_to_dict(config: Any, types: NetworkTypes) -> dict[str, Any]:
-    """An architecture as a plain dictionary, with its type."""
-    [name] = [name for name, (cls, _) in types.items() if isinstance(config, cls)]
-    return {"type": name, **dataclasses.asdict(config)}
-
-
-def network_from_dict(values: dict[str, Any], types: NetworkTypes) -> Any:
-    """Inverse of `network_to_dict`; without a type it is an MLP.
-
-    Raises:
-        ValueError: The type or a key is unknown.
-    """
-    values = dict(values)
-    name = values.pop("type", "mlp")
-    if name not in types:
-        raise ValueError(f"network.type={name!r}: expected one of {sorted(types)}")
-    return build_dataclass(types[name][0], values)

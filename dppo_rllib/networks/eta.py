@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dppo_rllib.networks.bounded import Bounded
 from dppo_rllib.networks.mlp import ACTIVATIONS, MLP
 
 _BY_LOGIT, _BY_STATE = ("fixed", "action"), ("state", "state_action")
@@ -129,26 +130,7 @@ class StateEta(nn.Module):
     def forward(self, obs: dict[str, Tensor]) -> Float[Tensor, "B 1 #Da"]:
         """The noise level of every row, to meet chunks `[B, Tp, Da]`."""
         residual = torch.tanh(self.mlp_res(obs["state"].flatten(1)))
-        return _Bounded.apply(self.base + residual, self.min, self.max)[:, None]
-
-
-class _Bounded(torch.autograd.Function):
-    """Clamp whose gradient still passes, out of bounds, where descent leads back inside.
-
-    With that of `torch.clamp`, a level that has left its range at every state stays there forever.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.bounds = low, high
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (x,), (low, high), (grad,) = ctx.saved_tensors, ctx.bounds, grads
-        outwards = ((x > high) & (grad < 0)) | ((x < low) & (grad > 0))
-        return grad.masked_fill(outwards, 0.0), None, None
+        return Bounded.apply(self.base + residual, self.min, self.max)[:, None]
 
 
 Eta = LogitEta | StateEta  # what `build_eta` gives

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dppo_rllib.networks.bounded import Bounded
 from dppo_rllib.networks.mlp import MLP, ResidualMLP, activation, build_mlp
 from dppo_rllib.networks.observation import ObservationEncoder, ObservationSpec
 
@@ -113,7 +114,8 @@ class StdHead(nn.Module):
             if self.logvar is None:
                 return torch.full_like(mean, self.fixed_std, dtype=self.logvar_min.dtype)
             logvar = self.logvar.view(-1, 1, self.action_dim)  # [modes, Tp, Da]
-        bounded = logvar.to(self.logvar_min).clamp(self.logvar_min, self.logvar_max)
+        logvar = logvar.to(self.logvar_min)
+        bounded = Bounded.apply(logvar, self.logvar_min, self.logvar_max)
         return torch.exp(0.5 * bounded).expand_as(mean)
 
     def _load_from_state_dict(  # the hook that torch gives to modules for checks of their own
@@ -128,6 +130,11 @@ class StdHead(nn.Module):
                     f"{math.exp(0.5 * float(own)):.4g}"
                 )
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def has_constant_std(config: StdConfig) -> bool:
+    """The standard deviation is neither learned nor a function of the state."""
+    return config.fixed_std is not None and not config.learn_fixed_std
 
 
 def with_std_of(network: StdHead, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

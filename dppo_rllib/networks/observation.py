@@ -91,9 +91,14 @@ class ObservationSpec:
     vision: VisionConfig | None = None
 
     def __post_init__(self) -> None:
-        if (self.image_shape is None) != (self.vision is None):
+        if self.image_shape is not None and self.vision is None:
             raise ValueError(
-                f"image_shape={self.image_shape}, vision={self.vision}: expected both or neither"
+                f"vision=None: observations have pictures of shape {self.image_shape}; set "
+                "vision={} for the default encoder, or its fields"
+            )
+        if self.image_shape is None and self.vision is not None:
+            raise ValueError(
+                f"vision={self.vision}: observations have no pictures; set vision=None"
             )
         if self.image_shape is not None and self.vision is not None:
             channels, height, width = self.image_shape

@@ -63,7 +63,10 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
 
     def __init__(self, *, config: AlgorithmConfig, **kwargs: Any):
         super().__init__(config=config, **kwargs)
-        self.spaces = kwargs.get("spaces") or {}
+        # RLlib tells none to a runner without environments if the configuration has them.
+        self.spaces = kwargs.get("spaces") or {
+            DEFAULT_MODULE_ID: (self.config.observation_space, self.config.action_space)
+        }
         self._callbacks = [cls() for cls in _as_list(self.config.callbacks_class)]
         # Chunks of a few dozen environments are too small to share among threads by default.
         self._threads = max(1, int(self.config.num_cpus_per_env_runner))

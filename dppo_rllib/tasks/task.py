@@ -144,6 +144,9 @@ class Task:
     ) -> ChunkPPOConfig:
         """Fine-tuning of a pre-trained policy, or learning from scratch.
 
+        What a policy is made of goes before the task's settings, and so does how it acts (its
+        sampler, `act_steps`) once it has been fine-tuned.
+
         Args:
             base_policy: Where to start; None takes the task's own.
             algorithm: Its name; None takes the one that the policy belongs to, DPPO from scratch.
@@ -168,20 +171,22 @@ class Task:
             chosen = algorithm_named(algorithm, FINE_TUNING)
         else:
             chosen = FINE_TUNING["diffusion" if start is None else load_policy(start).config.kind]
-        return (
+        settings = self._settings(chosen)
+        config = (
             self._environment(chosen)
             .env_runners(
                 num_env_runners=num_env_runners,
                 num_envs_per_env_runner=self.envs_per_runner(num_env_runners),
                 rollout_fragment_length=self.rollout_fragment_length,
             )
-            .training(
-                **({} if start is None else {"base_policy": start}),
-                task=self.name,
-                max_episode_steps=self.max_episode_steps,
-                **self._settings(chosen),
-            )
+            .training(task=self.name, max_episode_steps=self.max_episode_steps, **settings)
         )
+        if start is not None:
+            config.training(base_policy=start)
+            if not load_policy(start).config.fine_tuned:  # how it acts is for the task to say
+                made_of = {*config.inherited, "network"}
+                config.training(**{k: v for k, v in settings.items() if k not in made_of})
+        return config
 
     def _environment(self, algorithm: type[ChunkAlgorithm]) -> Any:
         config: Any = algorithm.get_default_config()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+import two_modes
 from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -27,6 +28,7 @@ EPISODES = 40
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     ray.init(num_cpus=4, include_dashboard=False, ignore_reinit_error=True)
+    ray.cloudpickle.register_pickle_by_value(two_modes)
     yield
     ray.shutdown()
 
@@ -162,9 +164,14 @@ def test_an_environment_of_other_dimensions_is_refused(dataset: Path) -> None:
         config.build_algo()
 
 
-def test_pretraining_evaluates_in_the_environment_if_there_is_one(dataset: Path) -> None:
+@pytest.mark.parametrize("runners", [0, 1])
+def test_pretraining_evaluates_in_the_environment_if_there_is_one(
+    dataset: Path, runners: int
+) -> None:
     config = small_config(dataset).environment(TwoModes)
-    config.evaluation(evaluation_interval=1, evaluation_duration=3)
+    config.evaluation(
+        evaluation_interval=1, evaluation_duration=3, evaluation_num_env_runners=runners
+    )
     algo = config.build_algo()
     found = algo.train()["evaluation"]["env_runners"]
     algo.stop()

@@ -26,6 +26,7 @@ from two_modes import TwoModes
 
 from dppo_rllib import DPPOConfig, ExactDPPOConfig, GaussianPPOConfig, GMMPPOConfig
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy, save_policy
+from dppo_rllib.environments import PixelReach
 from dppo_rllib.modules import (
     DiffusionPolicyConfig,
     GaussianPolicyConfig,
@@ -159,6 +160,14 @@ def test_an_entropy_bonus_takes_no_pass_of_its_own(kind: str) -> None:
     assert rows == [5, 5]
 
 
+@pytest.mark.parametrize("runners", [0, 1])
+def test_pictures_without_an_encoder_are_refused_wherever_they_are_met(runners: int) -> None:
+    config = tiny_config("ddpm").environment(PixelReach, env_config={"image_size": 16})
+    config.env_runners(num_env_runners=runners)
+    with pytest.raises(ValueError, match=r"vision=None: observations have pictures of shape \(3"):
+        config.build_algo()
+
+
 # What a run starts from
 
 
@@ -198,8 +207,8 @@ def test_a_constant_deviation_is_learned_from_where_cloning_kept_it(
     algo.stop()
 
 
-@pytest.mark.parametrize(("std", "bounds"), [(0.5, (0.01, 0.5)), (0.001, (0.001, 0.2))])
-def test_a_deviation_beyond_the_bounds_starts_on_one_of_its_own(
+@pytest.mark.parametrize(("std", "bounds"), [(0.5, (0.01, 1.0)), (0.002, (0.001, 0.2))])
+def test_a_deviation_beyond_the_bounds_widens_them(
     std: float, bounds: tuple[float, float], tmp_path: Path
 ) -> None:
     clone = CLONES["gaussian"](fixed_std=std, learn_fixed_std=False)
@@ -207,6 +216,36 @@ def test_a_deviation_beyond_the_bounds_starts_on_one_of_its_own(
     network = config.network
     assert (network["fixed_std"], network["std_min"], network["std_max"]) == (std, *bounds)
     config.environment(TwoModes).validate()
+
+
+LEARNED = {"fixed_std": 0.1, "std_min": 0.05, "std_max": 0.3}
+
+
+@pytest.mark.parametrize("kind", CLONES)
+def test_a_deviation_that_cloning_learned_is_learned_further(kind: str, tmp_path: Path) -> None:
+    clone = CLONES[kind](**LEARNED)
+    cloned = build_policy(clone)
+    cloned.actor.logvar.data.add_(0.7)
+    base = save_policy(PolicyCheckpoint(clone, cloned.state_dict()), tmp_path / "base")
+    config = KINDS[kind][0]().training(base_policy=base).environment(TwoModes)
+    config.env_runners(num_env_runners=0, num_envs_per_env_runner=1)
+    algo = config.debugging(log_sys_usage=False).build_algo()
+    policy = module_of(learner_of(algo)).policy
+    torch.testing.assert_close(policy.actor_ft.logvar.data, cloned.actor.logvar.data)
+    algo.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learn_fixed_std", False), ("std_min", 0.01), ("std_max", 0.2)]
+)
+def test_how_a_learned_deviation_is_bounded_cannot_be_chosen_anew(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    base = save_base(tmp_path, CLONES["gaussian"](**LEARNED))
+    config = GaussianPPOConfig().training(base_policy=base).environment(TwoModes)
+    config.training(network={**config.network, name: value})
+    with pytest.raises(ValueError, match=f"network.{name}={value}: .* has learned its standard"):
+        config.validate()
 
 
 def test_a_deviation_of_the_state_is_not_given_up(tmp_path: Path) -> None:

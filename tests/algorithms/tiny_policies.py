@@ -63,7 +63,7 @@ def tiny_config(kind: str, **training: Any) -> Any:
         .env_runners(
             num_env_runners=0, num_envs_per_env_runner=ENVS, rollout_fragment_length=CHUNKS
         )
-        .learners(num_learners=0, add_default_connectors_to_learner_pipeline=False)
+        .learners(num_learners=0)
         .debugging(seed=3, log_sys_usage=False)
     )
     if config.vision is None:

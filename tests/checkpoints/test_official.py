@@ -15,7 +15,7 @@ from dppo_rllib.checkpoints.official import import_official
 from dppo_rllib.denoising import DenoisingConfig
 from dppo_rllib.environments import Normalization, make_chunked_env
 from dppo_rllib.modules import DiffusionPolicyConfig
-from dppo_rllib.modules.policy import build_dataclass
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.networks import Critic, CriticConfig, DiffusionMLPConfig, ObservationSpec
 from dppo_rllib.rollouts.evaluation import policy_act, run_episodes
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy, save_policy
 from dppo_rllib.checkpoints.official import import_official
-from dppo_rllib.modules.policy import build_dataclass
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.networks import (
     Critic,
     CriticConfig,

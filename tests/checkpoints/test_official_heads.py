@@ -20,7 +20,7 @@ from torch import Tensor
 from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy, save_policy
 from dppo_rllib.checkpoints.official import import_official
 from dppo_rllib.modules import GaussianPolicyConfig, GMMPolicyConfig
-from dppo_rllib.modules.policy import build_dataclass
+from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.networks import Critic, CriticConfig, ObservationSpec, VisionConfig
 from dppo_rllib.networks.gaussian import GaussianMLP, GaussianMLPConfig
 from dppo_rllib.networks.gmm import GMMMLP, GMMMLPConfig

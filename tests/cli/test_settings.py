@@ -1,11 +1,14 @@
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dppo_rllib import DPPOConfig
+from dppo_rllib.algorithms.apply_settings import apply_settings
 from dppo_rllib.cli.placement import _check_fits
-from dppo_rllib.cli.settings import apply_settings, parse_settings, parse_value
+from dppo_rllib.cli.settings import parse_settings, parse_value
+from dppo_rllib.networks import UNet1DConfig, VisionConfig
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,29 @@ def test_settings_reach_the_configuration_and_into_its_dictionaries() -> None:
     assert config.env_config == {"size": 3}
 
 
+def test_parts_of_what_was_not_given_start_from_its_defaults() -> None:
+    config = DPPOConfig()
+    parts = {"vision.depth": 2, "learned_eta.kind": "state", "critic.residual": False}
+    apply_settings(config, {"network.cond_mlp_dims": [8], **parts})
+    assert config.network["cond_mlp_dims"] == [8]
+    assert config.vision is not None and config.vision["depth"] == 2
+    assert config.vision["embed_dim"] == VisionConfig().embed_dim
+    assert config.learned_eta is not None and config.learned_eta["kind"] == "state"
+    assert config.critic["residual"] is False
+
+
+def test_a_type_of_network_comes_before_its_fields() -> None:
+    config = DPPOConfig()
+    apply_settings(config, {"network.dim": 32, "network.n_groups": None, "network.type": "unet"})
+    assert config.network == {"type": "unet", **asdict(UNet1DConfig(dim=32, n_groups=None))}
+
+
+def test_parts_come_on_top_of_the_whole_in_any_order() -> None:
+    config = DPPOConfig()
+    apply_settings(config, {"network.time_dim": 8, "network": {"mlp_dims": [8]}})
+    assert (config.network["mlp_dims"], config.network["time_dim"]) == ([8], 8)
+
+
 def test_a_schedule_may_be_a_number_or_a_list() -> None:
     config = DPPOConfig()
     apply_settings(config, {"ft_denoising_steps": [[0, 10], [100, 5]]})
@@ -67,6 +93,13 @@ def test_a_schedule_may_be_a_number_or_a_list() -> None:
         ("reward_scale_running", 1, "expected bool"),
         ("num_epochs", "five", "expected"),
         ("network", [1], "dictionary"),
+        ("network.mlp_dims", 8, "network.mlp_dims=8: expected a list of int"),
+        ("network.mlp_dims", [8, "x"], "expected a list of int"),
+        ("network.mlp_dims.0", 8, "not a dictionary"),
+        ("network.type", "gmm", "network.type='gmm': expected one of"),
+        ("vision.embed_dim", None, "vision.embed_dim=None: expected int"),
+        ("vision.width", 8, "vision.width: unknown"),
+        ("critic.residual", 1, "critic.residual=1: expected bool"),
         ("_anything", 1, "internal"),
         ("lambda", 0.9, "lambda_"),
     ],

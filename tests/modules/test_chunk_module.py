@@ -189,5 +189,5 @@ def test_values_are_one_per_observation_and_see_all_of_it(kind: str) -> None:
 
 
 def test_pictures_without_an_encoder_are_refused() -> None:
-    with pytest.raises(ValueError, match="vision=None: expected both or neither"):
+    with pytest.raises(ValueError, match="vision=None: observations have pictures"):
         build("pictures", vision=None)

@@ -337,7 +337,7 @@ def test_missing_fields_are_refused():
         ({"obs_dim": 0}, "obs_dim=0: expected at least 1"),
         ({"act_steps": 5}, "act_steps=5: a policy that predicts horizon_steps=4"),
         ({"randn_clip_value": 0.0}, "randn_clip_value=0.0: expected a positive number, or None"),
-        ({"image_shape": (3, 24, 24)}, "expected both or neither"),
+        ({"image_shape": (3, 24, 24)}, "vision=None: observations have pictures"),
     ],
 )
 def test_bad_configuration_is_refused_with_field_and_value(values, message):

@@ -156,6 +156,17 @@ def test_std_stays_within_its_bounds(logvar, config):
     assert std.max() <= 0.2 * (1 + 1e-5)
 
 
+@pytest.mark.parametrize(("beyond", "sign"), [(0.5, 1), (0.001, -1)])
+def test_a_learned_std_beyond_its_bounds_comes_back_but_goes_no_further(beyond, sign):
+    network = head(std_min=0.01, std_max=0.2)
+    network.logvar.data.fill_(2 * math.log(beyond))
+    mean = torch.zeros(1, 4, 3)
+    for direction in (sign, -sign):
+        network.logvar.grad = None
+        (direction * network.std(mean).sum()).backward()
+        assert bool(network.logvar.grad.any()) == (direction == sign)
+
+
 @pytest.mark.parametrize("config", [{}, STATE_DEPENDENT | {"residual": False}])
 def test_bounds_get_no_gradient(config):
     network = head(**config)

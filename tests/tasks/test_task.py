@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
+from dppo_rllib.modules import DiffusionPolicy, DiffusionPolicyConfig
+from dppo_rllib.networks import DiffusionMLPConfig
 from dppo_rllib.tasks import (
     HOPPER_MEDIUM,
     Requirement,
@@ -88,6 +91,33 @@ def test_finetuning_is_configured_as_by_the_authors(hopper_policy: Path) -> None
     official |= {"max_episode_steps": 1000, "reward_scale_running": True}
     assert {name: getattr(config, name) for name in official} == official
     assert config.num_env_runners * config.num_envs_per_env_runner == 40
+
+
+@pytest.mark.parametrize("ft_steps", [0, 2])
+def test_a_policy_goes_before_the_settings_of_its_task(ft_steps: int, tmp_path: Path) -> None:
+    made = DiffusionPolicyConfig(
+        obs_dim=11,
+        action_dim=3,
+        horizon_steps=8,
+        act_steps=8,
+        ft_denoising_steps=ft_steps,
+        network=DiffusionMLPConfig(mlp_dims=(8,)),
+    )
+    policy = PolicyCheckpoint(made, DiffusionPolicy(made).state_dict())
+    path = save_policy(policy, tmp_path / "policy")
+    settings = {
+        "network": {"mlp_dims": (16,)},
+        "horizon_steps": 4,
+        "act_steps": 2,
+        "ddim_steps": 5,
+        "ft_denoising_steps": 5,
+    }
+    task = replace(HOPPER_MEDIUM, settings={"DPPO": settings})
+    config = task.finetune_config(path)
+    config.validate()
+    assert (config.network["mlp_dims"], config.horizon_steps) == ((8,), 8)
+    fine_tuned = (config.act_steps, config.ddim_steps, config.ft_denoising_steps)
+    assert fine_tuned == ((8, None, 2) if ft_steps else (2, 5, 5))
 
 
 def test_a_task_without_data_says_how_to_get_on() -> None:
