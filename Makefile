@@ -2,11 +2,12 @@
 # make test   set up, then every check and the default test suite
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
+# make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench bench-policies setup
+.PHONY: demo test bench bench-policies bench-scaling setup
 
 setup: .venv/installed
 
@@ -31,8 +32,12 @@ test: setup
 	$(BIN)/pytest
 
 bench: setup
+	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.hopper
 	$(BIN)/python -m benchmarks.policies
 
 bench-policies: setup
 	$(BIN)/python -m benchmarks.policies --markdown docs/policies.md
+
+bench-scaling: setup
+	$(BIN)/python -m benchmarks.scaling --markdown docs/scaling.md
