@@ -186,6 +186,12 @@ def test_the_bottleneck_is_the_longest_stage() -> None:
     assert (iteration.bottleneck, iteration.seconds) == ("update", 6)
 
 
+@given(costs, drivers)
+def test_two_of_each_are_expected_to_reach_at_most_twice_one(cost: Costs, driver: Driver) -> None:
+    shares = scaling.expected_efficiencies(WORKLOADS[0], cost, driver)
+    assert all(0 < share <= 1 + 1e-9 for share in shares)
+
+
 # --- Workloads and page -----------------------------------------------------------------------
 
 
