@@ -1,7 +1,7 @@
 """How DPPO scales: one and two runners and learners measured, clusters predicted.
 
 Run with `make bench-scaling` on a quiet machine of two cores or more; that also fills in
-`docs/scaling.md` and writes down the constants that `benchmarks.scaling_model` predicts from.
+`docs/scaling.md` and writes down the constants that `scaling_model` predicts from.
 
 Two algorithms do the same work in turns, because the speed of a machine drifts: one has one runner
 and one learner, the other two of each. Environments, chunk steps, minibatches and epochs are the
@@ -32,20 +32,9 @@ from rich.console import Console
 
 from benchmarks.hopper import measure, step_chunks
 from benchmarks.pages import as_markdown, as_table, fill_in, machine
-from benchmarks.scaling_model import (
-    WORKLOADS,
-    Cluster,
-    Constants,
-    Costs,
-    Driver,
-    Layout,
-    Lines,
-    Workload,
-    as_page,
-    figure,
-    predict,
-    tables,
-)
+from benchmarks.scaling_model import Cluster, Costs, Driver, Layout, predict
+from benchmarks.scaling_tables import Constants, Lines, as_page, figure, tables
+from benchmarks.workloads import WORKLOADS, Workload
 from dppo_rllib import DPPOConfig
 from dppo_rllib.cli.placement import quiet_logs
 from dppo_rllib.rollouts.env_runner import SLOWEST_SAMPLE

@@ -16,22 +16,17 @@ from tiny_policies import build, module_of, rollout, tiny_config, update
 from benchmarks import scaling
 from benchmarks.pages import marks
 from benchmarks.scaling_model import (
-    WORKLOADS,
     Cluster,
-    Constants,
     Costs,
     Driver,
     Iteration,
     Layout,
     Share,
-    Sizes,
-    Workload,
-    as_page,
     efficiency,
-    exchanged_bytes,
-    figure,
     predict,
 )
+from benchmarks.scaling_tables import Constants, as_page, figure
+from benchmarks.workloads import WORKLOADS, Sizes, Workload, exchanged_bytes
 from dppo_rllib import DPPOConfig
 from dppo_rllib.algorithms import collectives
 from dppo_rllib.networks import CriticConfig
@@ -207,6 +202,11 @@ def test_the_page_is_what_the_model_says() -> None:
     begin, end = marks(scaling.MODEL)
     block = PAGE.read_text().partition(begin)[2].partition(end)[0]
     assert block.strip() == as_page(Constants.load()), "see docs/scaling.md on how to fill it in"
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(PAGE.read_text().partition("```python\n")[2].partition("```")[0], {})
+    assert "'gradients'" in capsys.readouterr().out
 
 
 def test_constants_are_kept_to_four_digits(tmp_path: Path) -> None:
