@@ -1,1 +1,1 @@
-"""Measured comparisons; each module prints a table."""
+"""Measured comparisons, each a module that prints a table, and what they share."""

@@ -13,8 +13,6 @@ log-probabilities and gradients, piece by piece; the value network is left out.
 from __future__ import annotations
 
 import itertools
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +23,8 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.pages import as_markdown, as_table, fill_in, machine, marks, usable_cores
 from dppo_rllib.algorithms.accumulation import accumulate_gradients, balanced_pieces
 from dppo_rllib.algorithms.piece_sizes import PieceSizes
 from dppo_rllib.algorithms.ppo_loss import policy_loss
@@ -53,7 +51,7 @@ SAMPLED = 512  # chunks of a minibatch sampled at once
 PROBE = 64  # pairs that tell how much memory one takes
 SMALLEST_PIECE = 256  # pairs that threads do not divide any further
 SHARE = 0.1  # of an iteration's pairs in one minibatch: how often pairs share a picture
-BEGIN, END = "<!-- policies: begin -->", "<!-- policies: end -->"
+BLOCK = "policies"
 
 Work = Callable[[], object]
 
@@ -398,24 +396,6 @@ def measure(works: Sequence[Work], seconds: float, tick: Callable[[int], object]
 # --- Showing ----------------------------------------------------------------------------------
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def machine(device: torch.device) -> str:
-    """What the figures were measured on."""
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, {versions}"
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.processor() or platform.machine()
-    cores = f"{usable_cores()} of {os.cpu_count()} cores"
-    return f"{model}, {cores}, {torch.backends.cpu.get_cpu_capability()}, {versions}"
-
-
 def as_lines(figures: Mapping[Cell, float]) -> list[list[str]]:
     """The table's head, then a line per policy."""
     columns = list(dict.fromkeys(cell.column for cell in sorted(figures, key=lambda c: c.chunks)))
@@ -430,36 +410,6 @@ def as_lines(figures: Mapping[Cell, float]) -> list[list[str]]:
     return lines
 
 
-def as_table(title: str, lines: Sequence[Sequence[str]]) -> Table:
-    """For the terminal."""
-    table = Table(title=title)
-    for i, name in enumerate(lines[0]):
-        table.add_column(name.replace(", ", "\n"), justify="left" if i < 3 else "right")
-    for line in lines[1:]:
-        table.add_row(*line)
-    return table
-
-
-def as_markdown(title: str, lines: Sequence[Sequence[str]]) -> str:
-    """For a page."""
-    rule = ["---"] * 3 + ["---:"] * (len(lines[0]) - 3)
-    rows = [f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])]
-    return "\n".join([f"{title}:", "", *rows])
-
-
-def fill_in(page: Path, text: str) -> None:
-    """Puts `text` between the markers of a page.
-
-    Raises:
-        ValueError: It does not have both markers, once.
-    """
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page}: expected the lines {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-
-
 def main(
     only: Annotated[
         list[str] | None,
@@ -469,7 +419,7 @@ def main(
         float, typer.Option(min=0, help="How long to measure on each device, warm-up apart.")
     ] = 60.0,
     markdown: Annotated[
-        Path | None, typer.Option(help=f"A page with the marks {BEGIN} and {END} to fill in.")
+        Path | None, typer.Option(help=f"A page with the marks {marks(BLOCK)} to fill in.")
     ] = None,
 ) -> None:
     """Measures every policy on the CPU, and on a GPU where there is one."""
@@ -505,7 +455,7 @@ def main(
             console.print(as_table(title, lines))
             texts.append(as_markdown(title, lines))
     if markdown is not None:
-        fill_in(markdown, "\n\n".join(texts))
+        fill_in(markdown, BLOCK, "\n\n".join(texts))
 
 
 if __name__ == "__main__":

@@ -34,10 +34,11 @@ def test_every_row_has_its_own_label_and_builds(benchmark: Any) -> None:
 
 def test_the_table_goes_between_the_markers_of_a_page(benchmark: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"above\n{benchmark.BEGIN}\nold\n{benchmark.END}\nbelow\n")
+    begin, end = benchmark.marks(benchmark.BLOCK)
+    page.write_text(f"above\n{begin}\nold\n{end}\nbelow\n")
     benchmark.main(only=["Hopper, MLP 3 × 512, DDPM 20, K'", "GMM"], seconds=0, markdown=page)
-    above, _, rest = page.read_text().partition(benchmark.BEGIN)
-    table, _, below = rest.partition(benchmark.END)
+    above, _, rest = page.read_text().partition(begin)
+    table, _, below = rest.partition(end)
     assert (above, below) == ("above\n", "\nbelow\n")
     assert "old" not in table
     for row in benchmark.all_rows():
@@ -71,7 +72,8 @@ def test_rows_that_nothing_matches_are_an_error(benchmark: Any) -> None:
 
 def test_a_page_without_markers_is_an_error(benchmark: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(benchmark.BEGIN)
+    begin, _ = benchmark.marks("figures")
+    page.write_text(begin)
     with pytest.raises(ValueError, match="expected the lines"):
-        benchmark.fill_in(page, "text")
-    assert page.read_text() == benchmark.BEGIN
+        benchmark.fill_in(page, "figures", "text")
+    assert page.read_text() == begin
