@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
@@ -18,9 +18,12 @@ from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MEAN,
     NUM_EPISODES,
 )
+from ray.tune import Checkpoint
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
+from dppo_rllib.checkpoints import PolicyCheckpoint, StoragePath
+from dppo_rllib.checkpoints.find import whole_checkpoints
+from dppo_rllib.checkpoints.policy_checkpoint import POLICY, send_policy
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.chunk_module import shapes_of
 from dppo_rllib.modules.policies import policy_config_from_dict
@@ -93,24 +96,49 @@ class ChunkAlgorithm(Algorithm):
     @classmethod
     def from_checkpoint(cls, path: Any, filesystem: Any = None, **kwargs: Any) -> Any:
         """RLlib's, which also takes a relative path."""
-        return super().from_checkpoint(
-            path if filesystem else _absolute(path), filesystem, **kwargs
-        )
+        source = _storage_path(filesystem, path)
+        return super().from_checkpoint(source.path, source.filesystem, **kwargs)
 
-    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
-        """RLlib's checkpoint with the policy beside it, in `policy/`."""
-        filesystem = kwargs.get("filesystem")
-        saved = super().save_to_path(path if filesystem else _absolute(path), **kwargs)
-        root = str(saved)
-        if filesystem is None and "://" in root:
-            filesystem, root = pyarrow.fs.FileSystem.from_uri(root)
-        if filesystem is None:
-            save_policy(self.get_policy_checkpoint(), Path(root) / "policy")
-            return saved
-        with tempfile.TemporaryDirectory() as scratch:
-            local = save_policy(self.get_policy_checkpoint(), Path(scratch) / "policy")
-            pyarrow.fs.copy_files(str(local), f"{root}/policy", destination_filesystem=filesystem)
-        return saved
+    def save_to_path(self, path: Any = None, *, filesystem: Any = None, **kwargs: Any) -> str:
+        """RLlib's checkpoint with the policy beside it, in `policy/`, which is written last."""
+        target = _storage_path(filesystem, tempfile.mkdtemp() if path is None else path)
+        super().save_to_path(target.path, filesystem=target.filesystem, **kwargs)
+        send_policy(self.get_policy_checkpoint(), target / POLICY)
+        return str(target)
+
+    # --- Tune's side ---------------------------------------------------------------------------
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """All but the policy, into a directory that Tune then copies file by file."""
+        options = {"use_msgpack": self.config._use_msgpack_checkpoints}
+        super().save_to_path(checkpoint_dir, **options)
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Tune's checkpoint; it is whole once it has the policy, which is written last."""
+        result = super().save(checkpoint_dir)
+        saved = _storage_path(result.checkpoint.filesystem, result.checkpoint.path)
+        send_policy(self.get_policy_checkpoint(), saved / POLICY)
+        return result
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Tune's restore; of its own trial the newest whole checkpoint, whichever Tune names.
+
+        Tune writes down what checkpoints there are seconds later than these. Once its machine has
+        died the one that it names may not be the newest, or be deleted.
+        """
+        checkpoint = getattr(checkpoint_path, "checkpoint", None)
+        if self._storage and checkpoint:
+            trial = _storage_path(checkpoint.filesystem, self._storage.trial_fs_path)
+            whole = whole_checkpoints(trial)
+            if whole and posixpath.dirname(checkpoint.path) == trial.path:
+                checkpoint_path.checkpoint = Checkpoint(whole[-1].path, checkpoint.filesystem)
+                self._storage.current_checkpoint_index = int(whole[-1].name.rpartition("_")[2])
+        super().restore(checkpoint_path)
+
+
+def _storage_path(filesystem: pyarrow.fs.FileSystem | None, path: Any) -> StoragePath:
+    """A path on a given file system; without one, a path on this machine or a URI."""
+    return StoragePath(filesystem, str(path), str(path)) if filesystem else StoragePath.of(path)
 
 
 def checked(results: Any) -> list[Any]:
@@ -141,9 +169,3 @@ def _described_environment(config: AlgorithmConfig) -> dict[str, Any] | None:
     except TypeError:
         return None
     return described
-
-
-def _absolute(path: Any) -> Any:
-    """RLlib takes a relative path for the address of something remote."""
-    is_local = path is not None and "://" not in str(path)
-    return str(Path(path).expanduser().absolute()) if is_local else path

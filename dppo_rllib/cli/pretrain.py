@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,16 +22,29 @@ def pretrain(
     learners: Annotated[
         int | None, typer.Option(min=0, help="Learners, 1 by default; 0: in the main process.")
     ] = None,
+    gpus_per_learner: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of each learner; default: one if there are enough, else none."),
+    ] = None,
     episodes: Annotated[
         int | None,
         typer.Option(min=2, help="Evaluation episodes of each kind, afterwards; default: 40."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything; default: 0.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="New directory; default: results/<task>-pretrain-<time>.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="New directory for all that the run leaves: a path, or a URI such as "
+            "s3://bucket/run; default: results/<task>-pretrain-<time>.",
+        ),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Directory of an interrupted run, to go on with it.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of an interrupted run, to go on with it; a path or a URI.",
+        ),
     ] = None,
     video: Annotated[bool, typer.Option(help="Record after.mp4.")] = True,
 ) -> None:
@@ -50,6 +62,7 @@ def pretrain(
                 "epochs": epochs,
                 "set": settings,
                 "learners": learners,
+                "gpus-per-learner": gpus_per_learner,
                 "episodes": episodes,
                 "seed": seed,
                 "output": output,
@@ -62,6 +75,7 @@ def pretrain(
                 epochs=epochs,
                 settings=settings or [],
                 learners=1 if learners is None else learners,
+                gpus_per_learner=gpus_per_learner,
                 episodes=episodes or 40,
                 seed=seed or 0,
                 output=output,
