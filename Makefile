@@ -1,12 +1,13 @@
 # make demo   set up, then fine-tune the shipped Hopper policy: before, after, curve, videos
 # make test   set up, then every check and the default test suite
+# make test-slow   set up, then the tests that take longer: jobs, sweeps, every policy by command
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench bench-policies setup
+.PHONY: demo test test-slow bench bench-policies setup
 
 setup: .venv/installed
 
@@ -29,6 +30,11 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+# Not in the set-up of all: with the job server installed, every Ray takes longer to start.
+test-slow: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,dev,cluster]'
+	$(BIN)/pytest -m slow
 
 bench: setup
 	$(BIN)/python -m benchmarks.hopper

@@ -97,7 +97,7 @@ def plain_update(learner: Any, data: IterationData, pairs: torch.Tensor) -> None
     )
     discount = torch.tensor([config.gamma_denoising ** (FT_STEPS - 1 - int(k)) for k in step])
     terms = policy_loss(
-        policy.log_prob(obs, x, x_next, step),
+        policy.log_prob(policy.encode(obs), x, x_next, step),
         data.log_probs[row, step],
         advantages * discount,
         learner._clip_ranges[step],

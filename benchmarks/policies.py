@@ -27,11 +27,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dppo_rllib.algorithms.accumulation import (
-    accumulate_gradients,
-    activation_bytes,
-    balanced_pieces,
-)
+from dppo_rllib.algorithms.accumulation import accumulate_gradients, balanced_pieces
+from dppo_rllib.algorithms.piece_sizes import PieceSizes
 from dppo_rllib.algorithms.ppo_loss import policy_loss
 from dppo_rllib.algorithms.update_statistics import MinibatchStatistics
 from dppo_rllib.denoising import DenoisingConfig
@@ -53,7 +50,7 @@ PATIENCE = 6.0  # seconds that all turns of a cell may take
 MINIBATCH = {"cpu": 4096, "cuda": 65536}  # pairs at most; fewer where that takes long
 UPDATE = 0.3  # seconds that are long
 SAMPLED = 512  # chunks of a minibatch sampled at once
-PROBE = 16  # pairs that tell how much memory one takes
+PROBE = 64  # pairs that tell how much memory one takes
 SMALLEST_PIECE = 256  # pairs that threads do not divide any further
 SHARE = 0.1  # of an iteration's pairs in one minibatch: how often pairs share a picture
 BEGIN, END = "<!-- policies: begin -->", "<!-- policies: end -->"
@@ -261,7 +258,9 @@ def update_work(policy: Any, setting: Setting) -> tuple[Work, int]:
         return actor_loss(policy, setting, Minibatch.sampled(policy, pairs, device))
 
     probe = loss_on(PROBE)
-    size = piece_size(lambda: probe(slice(None), counted), policy, device)
+    size = PieceSizes(policy, device, None).rows(
+        "actor", lambda piece: probe(piece, counted.empty()), PROBE
+    )
 
     def work_on(pairs: int) -> Work:
         loss_of = loss_on(pairs)
@@ -311,14 +310,6 @@ def actor_loss(
         return loss / len(data.row)
 
     return loss_of
-
-
-def piece_size(probe: Callable[[], torch.Tensor], policy: Any, device: torch.device) -> int:
-    """Pairs of a piece, chosen as the learner chooses them."""
-    largest, free = 2500, 256 * 2**20
-    if device.type == "cuda":
-        largest, free = 65536, torch.cuda.mem_get_info(device)[0] // 4
-    return max(1, min(largest, PROBE * free // activation_bytes(probe, policy)))
 
 
 # --- Measuring --------------------------------------------------------------------------------

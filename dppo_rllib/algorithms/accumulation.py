@@ -80,19 +80,3 @@ def _added(total: _Gradients, gradients: _Gradients) -> _Gradients:
     return [
         b if a is None else a if b is None else a + b for a, b in zip(total, gradients, strict=True)
     ]
-
-
-def activation_bytes(loss_of: Callable[[], Tensor], module: nn.Module) -> int:
-    """Memory that the graph of a loss holds on to for its gradient, but for `module`'s weights."""
-    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    storages: dict[int, int] = {}
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved):
-        loss_of()
-    return sum(storages.values())

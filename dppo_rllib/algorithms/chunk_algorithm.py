@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import posixpath
 import tempfile
 from typing import Any
 
-import pyarrow.fs
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -18,11 +16,10 @@ from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MEAN,
     NUM_EPISODES,
 )
-from ray.tune import Checkpoint
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from dppo_rllib.checkpoints import PolicyCheckpoint, StoragePath
-from dppo_rllib.checkpoints.find import whole_checkpoints
+from dppo_rllib.algorithms.whole_checkpoints import WholeCheckpoints, storage_path
+from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.checkpoints.policy_checkpoint import POLICY, send_policy
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.chunk_module import shapes_of
@@ -31,7 +28,7 @@ from dppo_rllib.rollouts.episode_metrics import LENGTH_SUM, NUM_SUCCESSES, RETUR
 from dppo_rllib.rollouts.evaluation import success_interval
 
 
-class ChunkAlgorithm(Algorithm):
+class ChunkAlgorithm(WholeCheckpoints, Algorithm):
     """An algorithm that trains a policy that acts in chunks."""
 
     def setup(self, config: AlgorithmConfig) -> None:
@@ -96,49 +93,20 @@ class ChunkAlgorithm(Algorithm):
     @classmethod
     def from_checkpoint(cls, path: Any, filesystem: Any = None, **kwargs: Any) -> Any:
         """RLlib's, which also takes a relative path."""
-        source = _storage_path(filesystem, path)
+        source = storage_path(filesystem, path)
         return super().from_checkpoint(source.path, source.filesystem, **kwargs)
 
     def save_to_path(self, path: Any = None, *, filesystem: Any = None, **kwargs: Any) -> str:
         """RLlib's checkpoint with the policy beside it, in `policy/`, which is written last."""
-        target = _storage_path(filesystem, tempfile.mkdtemp() if path is None else path)
+        target = storage_path(filesystem, tempfile.mkdtemp() if path is None else path)
         super().save_to_path(target.path, filesystem=target.filesystem, **kwargs)
         send_policy(self.get_policy_checkpoint(), target / POLICY)
         return str(target)
 
-    # --- Tune's side ---------------------------------------------------------------------------
-
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """All but the policy, into a directory that Tune then copies file by file."""
+        """Tune's hook: all but the policy, which `save` adds."""
         options = {"use_msgpack": self.config._use_msgpack_checkpoints}
         super().save_to_path(checkpoint_dir, **options)
-
-    def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Tune's checkpoint; it is whole once it has the policy, which is written last."""
-        result = super().save(checkpoint_dir)
-        saved = _storage_path(result.checkpoint.filesystem, result.checkpoint.path)
-        send_policy(self.get_policy_checkpoint(), saved / POLICY)
-        return result
-
-    def restore(self, checkpoint_path: Any) -> None:
-        """Tune's restore; of its own trial the newest whole checkpoint, whichever Tune names.
-
-        Tune writes down what checkpoints there are seconds later than these. Once its machine has
-        died the one that it names may not be the newest, or be deleted.
-        """
-        checkpoint = getattr(checkpoint_path, "checkpoint", None)
-        if self._storage and checkpoint:
-            trial = _storage_path(checkpoint.filesystem, self._storage.trial_fs_path)
-            whole = whole_checkpoints(trial)
-            if whole and posixpath.dirname(checkpoint.path) == trial.path:
-                checkpoint_path.checkpoint = Checkpoint(whole[-1].path, checkpoint.filesystem)
-                self._storage.current_checkpoint_index = int(whole[-1].name.rpartition("_")[2])
-        super().restore(checkpoint_path)
-
-
-def _storage_path(filesystem: pyarrow.fs.FileSystem | None, path: Any) -> StoragePath:
-    """A path on a given file system; without one, a path on this machine or a URI."""
-    return StoragePath(filesystem, str(path), str(path)) if filesystem else StoragePath.of(path)
 
 
 def checked(results: Any) -> list[Any]:

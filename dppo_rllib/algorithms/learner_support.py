@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from dppo_rllib.algorithms import collectives
 
@@ -28,6 +29,17 @@ def same_weights(learner: Any) -> None:
     """Gives all learners the weights of the first; without a seed each has built its own."""
     for module in learner.module.values():
         collectives.broadcast([p.data for p in module.parameters()])
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], statistics: Tensor) -> None:
+    """Replaces gradients and statistics by their sums over the learners, in one message."""
+    if collectives.world_size() == 1:
+        return
+    for p in parameters:
+        # A learner may own no row of a small minibatch.
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    collectives.all_reduce_sum([*gradients, statistics])
 
 
 def set_learner_state(

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor, nn
 
-from dppo_rllib.algorithms import collectives
-from dppo_rllib.algorithms.accumulation import (
-    accumulate_gradients,
-    activation_bytes,
-    balanced_pieces,
-)
-from dppo_rllib.algorithms.augmentation import chain_log_probs, shift_pictures
 from dppo_rllib.algorithms.fetching import fetch_trajectories
 from dppo_rllib.algorithms.iteration_data import IterationData
 from dppo_rllib.algorithms.learner_support import (
@@ -31,31 +24,19 @@ from dppo_rllib.algorithms.learner_support import (
     same_weights,
     set_learner_state,
 )
-from dppo_rllib.algorithms.ppo_loss import normalized_advantages, policy_loss, value_loss
+from dppo_rllib.algorithms.minibatch_gradients import MinibatchGradients
+from dppo_rllib.algorithms.objective import actor_objective
 from dppo_rllib.algorithms.preparation import prepare_iteration
 from dppo_rllib.algorithms.reward_scaling import RunningRewardScaler
-from dppo_rllib.algorithms.schedules import CosineWarmup
-from dppo_rllib.algorithms.teacher_loss import teacher_loss
+from dppo_rllib.algorithms.schedules import learning_rate
+from dppo_rllib.algorithms.scoring import Scoring
 from dppo_rllib.algorithms.update_statistics import MinibatchStatistics, update_figures
-from dppo_rllib.modules.chunk_module import (
-    CHAIN_NEXT,
-    CHAIN_PREV,
-    ENCODED,
-    FT_INDEX,
-    LOG_PROBS,
-    ChunkRLModule,
-)
-from dppo_rllib.modules.policy import Encoded
-from dppo_rllib.modules.precision import autocast
+from dppo_rllib.modules.chunk_module import ChunkRLModule
 from dppo_rllib.modules.threads import torch_threads
 from dppo_rllib.rollouts.trajectories import Trajectories, concatenate
 
 ACTOR, ETA, CRITIC = "actor", "eta", "critic"
 _STATE = "dppo"
-_STATISTICS, _BC_LOSS = "statistics", "bc_loss"
-# Rows of one pass without gradients, without pictures and with them.
-_VALUE_ROWS = {False: 8192, True: 512}
-_PROBE_ROWS = 16
 
 
 class ChunkPPOLearner(TorchLearner):
@@ -79,11 +60,16 @@ class ChunkPPOLearner(TorchLearner):
             clip=config.reward_clip,
         )
         self.iteration = 0
-        self._activation_bytes: dict[str, int] = {}
+        objective = functools.partial(
+            self.compute_loss_for_module, module_id=DEFAULT_MODULE_ID, config=config
+        )
+        module = self._module_to_train
+        self._gradients = MinibatchGradients(module, config, self._device, self._threads, objective)
+        self._scoring = Scoring(module, config, self._device)
         self._apply_schedules()
 
     def _make_modules_ddp_if_necessary(self) -> None:
-        """Gradients are reduced by `_reduce`, see the class's docstring."""
+        """Gradients are summed by `MinibatchGradients`, see the class's docstring."""
 
     @property
     def _module_to_train(self) -> ChunkRLModule:
@@ -142,78 +128,52 @@ class ChunkPPOLearner(TorchLearner):
         return self.metrics.reduce()
 
     def _prepare(self, trajectories: Trajectories) -> IterationData:
+        rescore = None
+        if self.config.augment or self.config.mixed_precision:
+            seed = self._iteration_seed(stream=1)
+            rescore = functools.partial(self._scoring.rescore, seed=seed)
         data, figures = prepare_iteration(
-            trajectories,
-            self._values,
-            self._scaler,
-            self.config,
-            self._device,
-            self._rescore if self.config.augment or self.config.mixed_precision else None,
+            trajectories, self._scoring.values, self._scaler, self.config, self._device, rescore
         )
         self._log_all(figures)
         return data
 
-    def _rescore(
-        self, obs: dict[str, Tensor], chains: Tensor, own_rows: np.ndarray
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations to learn from, and log-probabilities on them of the policy that acted.
-
-        That is the present one: as it would have acted on shifted pictures, and, in bfloat16, as
-        it is computed here. Kernels for the few rows of a runner may round otherwise, by as much
-        as a clip range.
-        """
-        if self.config.augment:
-            generator = torch.Generator().manual_seed(self._iteration_seed(stream=1))
-            obs = obs | {"rgb": shift_pictures(obs["rgb"], own_rows, generator)}
-        with autocast(self._device, self.config.mixed_precision):
-            log_probs = chain_log_probs(
-                self._module_to_train.policy, obs, chains, _VALUE_ROWS["rgb" in obs]
-            )
-        return obs, log_probs
-
-    @torch.no_grad()
-    def _values(self, obs: dict[str, Tensor]) -> Tensor:
-        values_of = self._module_to_train.compute_values
-        pieces = balanced_pieces(len(obs["state"]), _VALUE_ROWS["rgb" in obs], threads=1)
-        with autocast(self._device, self.config.mixed_precision):
-            parts = [values_of({Columns.OBS: {k: v[p] for k, v in obs.items()}}) for p in pieces]
-        return torch.cat(parts)
-
     def _optimize(self, data: IterationData) -> None:
         config = self.config
         generator = torch.Generator().manual_seed(self._iteration_seed())
-        size = min(config.minibatch_size, data.num_pairs)
         means: list[Tensor] = []
         skipped = 0
         self._norms: dict[str, list[float]] = {name: [] for name in self._networks()}
-        for _ in range(config.num_epochs):
-            pairs = self._permutation(data.num_pairs, generator).to(self._device)
-            for start in range(0, data.num_pairs - size + 1, size):
-                statistics = self._accumulate(data, pairs[start : start + size], generator)
-                if self._step():
-                    means.append(statistics.means(size))
-                else:
-                    skipped += 1
-                if config.target_kl is not None and statistics.mean_kl(size) > config.target_kl:
-                    break
+        for pairs in self._minibatches(data.num_pairs, generator):
+            statistics = self._accumulate(data, pairs, generator)
+            if self._step():
+                means.append(statistics.means(len(pairs)))
             else:
-                continue
-            break
+                skipped += 1
+            if config.target_kl is not None and statistics.mean_kl(len(pairs)) > config.target_kl:
+                break
         if not means:
             raise FloatingPointError(
                 f"iteration {self.iteration}: every gradient was NaN or infinite; "
                 "lower actor_lr and critic_lr, or resume from the last checkpoint"
             )
-        self._log_all({"num_updates": len(means), "num_skipped_updates": skipped})
-        self._log_all(
-            update_figures(
-                torch.stack(means),
-                vf_loss=config.vf_loss_coeff,
-                bc_loss=config.bc_loss_coeff,
-                entropy=-config.entropy_coeff,
-            )
+        figures = update_figures(
+            torch.stack(means),
+            vf_loss=config.vf_loss_coeff,
+            bc_loss=config.bc_loss_coeff,
+            entropy=-config.entropy_coeff,
         )
-        self._log_all({f"{k}_gradient_norm": np.mean(v) for k, v in self._norms.items() if v})
+        norms = {f"{k}_gradient_norm": np.mean(v) for k, v in self._norms.items() if v}
+        counts = {"num_updates": len(means), "num_skipped_updates": skipped}
+        self._log_all(figures | norms | counts)
+
+    def _minibatches(self, num_pairs: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Pairs of the minibatches of all epochs, without what is left over of an epoch."""
+        size = min(self.config.minibatch_size, num_pairs)
+        for _ in range(self.config.num_epochs):
+            pairs = self._permutation(num_pairs, generator).to(self._device)
+            for start in range(0, num_pairs - size + 1, size):
+                yield pairs[start : start + size]
 
     def _permutation(self, num_pairs: int, generator: torch.Generator) -> Tensor:
         return torch.randperm(num_pairs, generator=generator)
@@ -222,73 +182,10 @@ class ChunkPPOLearner(TorchLearner):
         self, data: IterationData, pairs: Tensor, generator: torch.Generator
     ) -> MinibatchStatistics:
         """Leaves the gradients of a minibatch, summed over learners, in the parameters."""
-        config = self.config
-        if data.has_pictures:
-            pairs = pairs.sort().values  # those of one observation next to each other
-        row, step, mine = data.locate(pairs)
-        advantages = normalized_advantages(
-            data.advantages[pairs // data.ft_denoising_steps],
-            normalize=config.normalize_advantages,
-            lower_quantile=config.advantage_clip_lower_quantile,
-            upper_quantile=config.advantage_clip_upper_quantile,
-        )[mine]
-        for optimizer in self._optimizer_parameters:
-            optimizer.zero_grad(set_to_none=True)
-        statistics = MinibatchStatistics(data.ft_denoising_steps, self._device)
-        teacher_noise = None
-        if config.bc_loss_coeff > 0:
-            # For the rows of all learners, so that each draws the same.
-            teacher_noise = self._module_to_train.policy.draw_noise(len(pairs), generator)[:, mine]
-
-        def actor_loss(piece: slice, counted: MinibatchStatistics) -> Tensor:
-            rows, steps = row[piece], step[piece]
-            noise = None if teacher_noise is None else teacher_noise[:, piece]
-            with autocast(self._device, config.mixed_precision):
-                batch = {
-                    ENCODED: self._encoded(data, rows),
-                    CHAIN_PREV: data.chains[rows, steps],
-                    CHAIN_NEXT: data.chains[rows, steps + 1],
-                    FT_INDEX: steps,
-                    LOG_PROBS: data.log_probs[rows, steps],
-                    Columns.ADVANTAGES: advantages[piece],
-                }
-                if noise is not None:
-                    batch[Columns.OBS] = data.observations(rows)
-                return self._actor_loss(batch, counted, noise) / len(pairs)
-
-        accumulate_gradients(
-            actor_loss,
-            len(row),
-            self._microbatch_size(actor_loss, len(row)),
-            [p for name in (ACTOR, ETA) for p in self._trained_parameters().get(name, [])],
-            statistics,
-            self._gradient_threads,
-        )
-        self._accumulate_critic(data, row, len(pairs), statistics)
-        self._reduce(statistics)
-        return statistics
-
-    def _encoded(self, data: IterationData, rows: Tensor) -> Encoded:
-        """Encoded observations of rows; pictures that several of them share are encoded once."""
-        policy = self._module_to_train.policy
-        if not data.has_pictures:
-            return policy.encode(data.observations(rows))
-        distinct, position = torch.unique_consecutive(rows, return_inverse=True)
-        encoded = policy.encode(data.observations(distinct))
-        return {key: value[position] for key, value in encoded.items()}
-
-    def _actor_loss(
-        self, batch: dict[str, Any], statistics: MinibatchStatistics, teacher_noise: Tensor | None
-    ) -> Tensor:
-        """Policy loss summed over one microbatch."""
-        fwd_out = self._module_to_train.forward_train(batch)
-        fwd_out[_STATISTICS] = statistics
-        if teacher_noise is not None:
-            fwd_out[_BC_LOSS] = teacher_loss(
-                self._module_to_train.policy, batch[Columns.OBS], teacher_noise
-            )
-        return self.compute_loss_for_module(
-            module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=fwd_out
+        trained = self._trained_parameters()
+        actor = [p for name in (ACTOR, ETA) for p in trained.get(name, [])]
+        return self._gradients.accumulate(
+            data, pairs, generator, actor=actor, critic=trained[CRITIC]
         )
 
     def compute_loss_for_module(
@@ -302,69 +199,9 @@ class ChunkPPOLearner(TorchLearner):
             module_id: There is one module.
             config: Its configuration.
             batch: Columns of the microbatch.
-            fwd_out: Log-probabilities under the present weights, the statistics to add to, and
-                the BC term if it is used.
+            fwd_out: See `objective.actor_objective`.
         """
-        step, statistics = batch[FT_INDEX], fwd_out[_STATISTICS]
-        terms = policy_loss(
-            fwd_out[LOG_PROBS],
-            batch[LOG_PROBS],
-            batch[Columns.ADVANTAGES] * self._discounts[step],
-            self._clip_ranges[step],
-        )
-        loss = terms.loss.sum()
-        statistics.add(policy_loss=loss, mean_kl_loss=terms.approx_kl, ratio=terms.ratio)
-        statistics.add_clipped(terms.clipped, step)
-        if _BC_LOSS in fwd_out:
-            bc_loss = fwd_out[_BC_LOSS].sum()
-            loss = loss + config.bc_loss_coeff * bc_loss
-            statistics.add(bc_loss=bc_loss)
-        if config.entropy_coeff > 0:
-            entropy = self._module_to_train.policy.entropy(batch[ENCODED]).sum()
-            loss = loss - config.entropy_coeff * entropy
-            statistics.add(entropy=entropy)
-        return loss
-
-    def _accumulate_critic(
-        self, data: IterationData, row: Tensor, total: int, statistics: MinibatchStatistics
-    ) -> None:
-        """Adds the value loss; an observation that several pairs share is passed once, weighted."""
-        counts = torch.bincount(row, minlength=len(data.returns))
-        distinct = counts.nonzero().squeeze(1)
-
-        def critic_loss(piece: slice, counted: MinibatchStatistics) -> Tensor:
-            rows = distinct[piece]
-            with autocast(self._device, self.config.mixed_precision):
-                values = self._module_to_train.compute_values(
-                    {Columns.OBS: data.observations(rows)}
-                )
-            errors = value_loss(
-                values, data.returns[rows], data.values[rows], self.config.vf_clip_param
-            )
-            loss = (errors * counts[rows]).sum()
-            counted.add(vf_loss=loss)
-            return self.config.vf_loss_coeff * loss / total
-
-        accumulate_gradients(
-            critic_loss,
-            len(distinct),
-            self._microbatch_size(critic_loss, len(distinct)),
-            self._trained_parameters()[CRITIC],
-            statistics,
-            self._gradient_threads,
-        )
-
-    def _reduce(self, statistics: MinibatchStatistics) -> None:
-        """Sums gradients and statistics over the learners."""
-        if collectives.world_size() == 1:
-            return
-        gradients = []
-        for params in self._trained_parameters().values():
-            for p in params:
-                # A learner may own no row of a small minibatch.
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-                gradients.append(p.grad)
-        collectives.all_reduce_sum([*gradients, statistics.sums])
+        return actor_objective(batch, fwd_out, self._clip_ranges, self._discounts, config)
 
     def _step(self) -> bool:
         """Applies the accumulated gradients, unless one is not finite."""
@@ -389,39 +226,14 @@ class ChunkPPOLearner(TorchLearner):
         return networks | {ETA: eta} if learns else networks
 
     def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
+        only_critic = self.iteration < self.config.n_critic_warmup_itr
         return {
             name: self._optimizer_parameters[self.get_optimizer(DEFAULT_MODULE_ID, name)]
             for name in self._networks()
-            if self._trains_actor or name == CRITIC
+            if name == CRITIC or not only_critic
         }
 
     # --- What follows from the configuration and the iteration ---------------------------------
-
-    @property
-    def _trains_actor(self) -> bool:
-        return self.iteration >= self.config.n_critic_warmup_itr
-
-    def _microbatch_size(
-        self, loss_of: Callable[[slice, MinibatchStatistics], Tensor], rows: int
-    ) -> int:
-        if self.config.microbatch_size is not None:
-            return self.config.microbatch_size
-        on_cpu = self._device.type == "cpu"
-        # On a CPU activations of more rows fall out of the cache.
-        largest = 2500 if on_cpu else 65536
-        if rows == 0:
-            return largest
-        name = loss_of.__name__
-        if name not in self._activation_bytes:
-            statistics = MinibatchStatistics(self._clip_ranges.numel(), self._device)
-            probe = slice(0, min(rows, _PROBE_ROWS))
-            size = activation_bytes(lambda: loss_of(probe, statistics), self._module_to_train)
-            self._activation_bytes[name] = max(1, size // probe.stop)
-        return max(1, min(largest, _free_memory(self._device) // self._activation_bytes[name]))
-
-    @property
-    def _gradient_threads(self) -> int | None:
-        return self._threads if self._device.type == "cpu" else None
 
     def _iteration_seed(self, stream: int = 0) -> int:
         """Of one of the random streams of an iteration."""
@@ -429,16 +241,8 @@ class ChunkPPOLearner(TorchLearner):
         return int(words[stream])
 
     def _set_learning_rates(self) -> None:
-        config = self.config
         for name in self._networks():
-            # The actor's schedules stand still while only the critic trains.
-            waited = 0 if name == CRITIC else config.n_critic_warmup_itr
-            rate = CosineWarmup(
-                max_lr=getattr(config, f"{name}_lr"),
-                min_lr=getattr(config, f"{name}_min_lr"),
-                warmup_steps=getattr(config, f"{name}_lr_warmup_steps"),
-                cycle_steps=getattr(config, f"{name}_lr_cycle_steps"),
-            )(max(0, self.iteration - waited))
+            rate = learning_rate(self.config, name, self.iteration)
             self._set_optimizer_lr(self.get_optimizer(DEFAULT_MODULE_ID, name), rate)
             self._log(f"{name}_lr", rate)
 
@@ -507,10 +311,3 @@ class ChunkPPOLearner(TorchLearner):
     def _log_all(self, figures: dict[str, Any]) -> None:
         for key, value in figures.items():
             self._log(key, value)
-
-
-def _free_memory(device: torch.device) -> int:
-    """Bytes that the activations of one piece may take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 4
-    return 256 * 2**20  # more does not make it faster

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,21 @@ class CosineWarmup:
             return self.min_lr + span * step / self.warmup_steps
         done = (step - self.warmup_steps) / (self.cycle_steps - self.warmup_steps)
         return self.min_lr + span * (1 + math.cos(math.pi * done)) / 2
+
+
+def learning_rate(config: Any, network: str, iteration: int) -> float:
+    """Rate of a network in an iteration, from the settings whose names begin with its own.
+
+    The actor's schedules stand still while only the critic trains.
+    """
+    waited = 0 if network == "critic" else config.n_critic_warmup_itr
+    schedule = CosineWarmup(
+        max_lr=getattr(config, f"{network}_lr"),
+        min_lr=getattr(config, f"{network}_min_lr"),
+        warmup_steps=getattr(config, f"{network}_lr_warmup_steps"),
+        cycle_steps=getattr(config, f"{network}_lr_cycle_steps"),
+    )
+    return schedule(max(0, iteration - waited))
 
 
 def value_at(schedule: Schedule, iteration: int) -> float:

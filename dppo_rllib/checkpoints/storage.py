@@ -85,6 +85,16 @@ class StoragePath(os.PathLike[str]):
         return posixpath.basename(self.path)
 
     @property
+    def parent(self) -> StoragePath:
+        """The folder it is in."""
+        return StoragePath(
+            self.filesystem,
+            posixpath.dirname(self.path),
+            posixpath.dirname(self.address),
+            self.options,
+        )
+
+    @property
     def is_local(self) -> bool:
         """It is on this machine, or looks so."""
         return isinstance(self.filesystem, pyarrow.fs.LocalFileSystem)

@@ -1,4 +1,4 @@
-"""Layer 7: the command `dppo`, one file a command."""
+"""Layer 8: the command `dppo`, one file a command."""
 
 from dppo_rllib.cli.app import app
 

@@ -17,7 +17,9 @@ from dppo_rllib.cli.evaluate import evaluate
 from dppo_rllib.cli.finetune import finetune
 from dppo_rllib.cli.import_official import import_official
 from dppo_rllib.cli.list_tasks import list_tasks
+from dppo_rllib.cli.plot import plot
 from dppo_rllib.cli.pretrain import pretrain
+from dppo_rllib.cli.tune import tune
 
 app = typer.Typer(
     name="dppo",
@@ -54,5 +56,7 @@ app.command("tasks")(list_tasks)
 app.command("pretrain")(pretrain)
 app.command("finetune")(finetune)
 app.command("eval")(evaluate)
+app.command("tune")(tune)
+app.command("plot")(plot)
 app.command("import-official")(import_official)
 data.command("collect")(collect)

@@ -114,7 +114,7 @@ def _train(console: Console, plan: Plan, history: History) -> Outcome:
     if plan.config is None:
         tuner = restored_tuner(ALGORITHMS[plan.algorithm], plan.directory.path)
     else:
-        tuner = new_tuner(plan.config, plan.directory.path, plan.iterations)
+        tuner = new_tuner(plan.config, plan.directory.path, plan.iterations, plan.loggers)
     with RunDisplay(console, unit, plan.iterations, shown) as display:
         return run(tuner, history, display, plan.directory)
 

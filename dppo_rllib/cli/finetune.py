@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.loggers import LoggerOption
 from dppo_rllib.cli.settings import SetOption
 
 
@@ -60,6 +61,7 @@ def finetune(
             "s3://bucket/run; default: results/<task>-finetune-<time>.",
         ),
     ] = None,
+    logger: LoggerOption = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +91,7 @@ def finetune(
                 "episodes": episodes,
                 "seed": seed,
                 "output": output,
+                "logger": logger,
             }
             plan = check_resume(resume, "finetune", given, video=video)
         else:
@@ -104,6 +107,7 @@ def finetune(
                 episodes=episodes or 40,
                 seed=seed or 0,
                 output=output,
+                loggers=logger or [],
                 video=video,
             )
     run_experiment(plan)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from typing import Any, Literal
 
+from dppo_rllib.algorithms.apply_settings import apply_settings, validate
 from dppo_rllib.algorithms.bc import ChunkBCConfig
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.algorithms.chunk_config import ChunkConfig
@@ -18,7 +19,7 @@ from dppo_rllib.algorithms.placement import Cluster, Request, place
 from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
 from dppo_rllib.checkpoints import StoragePath, load_policy, save_policy
 from dppo_rllib.checkpoints.find import find_policy
-from dppo_rllib.cli.configure import apply_settings, validate
+from dppo_rllib.cli.loggers import check_loggers
 from dppo_rllib.cli.run_directory import RUN_FILE, RunDirectory
 from dppo_rllib.cli.settings import parse_settings
 from dppo_rllib.datasets import read_demonstrations
@@ -59,6 +60,7 @@ class Plan:
         start: Address of the policy that is fine-tuned; None when pre-training.
         video: Whether to record videos.
         tasks_from: Files with tasks of the user's own.
+        loggers: Experiment trackers beside the files.
         settings: What was given with `--set`.
         before: Evaluation of the start, once it is done.
         request: What it reserves; empty until it is settled.
@@ -77,6 +79,7 @@ class Plan:
     start: str | None
     video: bool
     tasks_from: list[str]
+    loggers: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     before: dict[str, dict[str, float]] | None = None
     request: Request = field(default_factory=lambda: Request([]))
@@ -186,6 +189,7 @@ class Plan:
         if gpus_per_learner is not None:
             self.config.learners(num_gpus_per_learner=gpus_per_learner)
             self.chosen.add("num_gpus_per_learner")
+        check_loggers(self.loggers)
         self.chosen |= {key.partition(".")[0] for key in self.settings}
         self.config.debugging(seed=self.seed, log_level="ERROR")
         apply_settings(self.config, self.settings)
@@ -268,6 +272,7 @@ def check_resume(run: str, command: Command, given: Mapping[str, Any], *, video:
     if values["command"] != command:
         raise ValueError(f"--resume {run}: was made by `dppo {values['command']}`")
     _check_tune_state(directory.path)
+    check_loggers(values["loggers"])
     for path in values["tasks_from"]:
         load_tasks(path)
     get_task(values["task"])

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.loggers import LoggerOption
 from dppo_rllib.cli.settings import SetOption
 
 
@@ -39,6 +40,7 @@ def pretrain(
             "s3://bucket/run; default: results/<task>-pretrain-<time>.",
         ),
     ] = None,
+    logger: LoggerOption = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -66,6 +68,7 @@ def pretrain(
                 "episodes": episodes,
                 "seed": seed,
                 "output": output,
+                "logger": logger,
             }
             plan = check_resume(resume, "pretrain", given, video=video)
         else:
@@ -79,6 +82,7 @@ def pretrain(
                 episodes=episodes or 40,
                 seed=seed or 0,
                 output=output,
+                loggers=logger or [],
                 video=video,
             )
     run_experiment(plan)

@@ -118,7 +118,7 @@ def plot_returns(
     history: History, before: Mapping[str, float] | None, after: Mapping[str, float], path: Path
 ) -> None:
     """Return while training against environment steps; the level before is dashed."""
-    axes, figure = _axes()
+    axes, figure = new_axes()
     steps = history.column("env_steps")
     axes.plot(steps, history.column("return_mean"), marker=".", label="while training")
     if before is not None:
@@ -135,7 +135,7 @@ def plot_returns(
 
 def plot_losses(history: History, path: Path) -> None:
     """Loss against epochs."""
-    axes, figure = _axes()
+    axes, figure = new_axes()
     for name, label in (("train_loss", "training"), ("validation_loss", "validation")):
         if history.last(name) is not None:
             axes.plot(history.column("iteration"), history.column(name), label=label)
@@ -146,7 +146,8 @@ def plot_losses(history: History, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _axes() -> tuple[Any, Any]:
+def new_axes() -> tuple[Any, Any]:
+    """Empty axes and the figure around them."""
     # Without pyplot: no display, no global state.
     from matplotlib.figure import Figure
 

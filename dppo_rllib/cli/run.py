@@ -6,7 +6,7 @@ import logging
 import os
 import posixpath
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from dppo_rllib.checkpoints import StoragePath
 from dppo_rllib.cli.history import TROUBLES, History
+from dppo_rllib.cli.loggers import tracker_callbacks
 from dppo_rllib.cli.progress import RunDisplay
 from dppo_rllib.cli.run_directory import RunDirectory
 
@@ -117,8 +118,10 @@ def _trial_directory(trial: Trial) -> str:
     return TRIAL
 
 
-def new_tuner(config: AlgorithmConfig, output: StoragePath, iterations: int) -> tune.Tuner:
-    """A run of `iterations` into `output`."""
+def new_tuner(
+    config: AlgorithmConfig, output: StoragePath, iterations: int, loggers: Sequence[str] = ()
+) -> tune.Tuner:
+    """A run of `iterations` into `output`, told to experiment trackers too."""
     return tune.Tuner(
         config.algo_class,
         param_space=config,
@@ -134,7 +137,7 @@ def new_tuner(config: AlgorithmConfig, output: StoragePath, iterations: int) -> 
                 checkpoint_at_end=True,
             ),
             sync_config=tune.SyncConfig(sync_period=30),
-            callbacks=[WatchCallback()],
+            callbacks=[WatchCallback(), *tracker_callbacks(loggers)],
             verbose=0,
         ),
     )
@@ -157,7 +160,7 @@ def run(
     global _watcher
     watcher = _watcher = Watcher(history, display, directory)
     try:
-        with _quiet_ray(), _interrupts(watcher):
+        with quiet_ray(), interrupts(watcher.on_interrupt):
             results = tuner.fit()
     finally:
         _watcher = None
@@ -175,7 +178,7 @@ def run(
 
 
 @contextmanager
-def _quiet_ray() -> Iterator[None]:
+def quiet_ray() -> Iterator[None]:
     """The display says what Ray's and Tune's own messages would say."""
     logger = logging.getLogger("ray")
     level = logger.level
@@ -201,23 +204,23 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts(watcher: Watcher) -> Iterator[None]:
-    """Takes Ctrl-C and SIGTERM over from Tune, whose way loses the iteration under way."""
+def interrupts(handler: Callable[..., None]) -> Iterator[None]:
+    """Takes Ctrl-C and SIGTERM over from Tune, which stops at once when it gets SIGUSR1."""
     if not hasattr(signal, "SIGUSR1"):  # Windows: Tune's way is all there is
         yield
         return
     user_handler = signal.getsignal(signal.SIGUSR1)
-    handlers = {
+    earlier = {
         # Schedulers announce a pre-emption with SIGTERM.
-        number: signal.signal(number, watcher.on_interrupt)
+        number: signal.signal(number, handler)
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         with _environment("TUNE_DISABLE_SIGINT_HANDLER", "1"):
             yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, before in earlier.items():
+            signal.signal(number, before)
         signal.signal(signal.SIGUSR1, user_handler)
 
 

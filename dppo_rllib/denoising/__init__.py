@@ -3,7 +3,6 @@
 from dppo_rllib.denoising.exact_likelihood import (
     ExactLikelihoodConfig,
     FrozenBase,
-    draw_probes,
     exact_log_likelihood,
 )
 from dppo_rllib.denoising.process import (
@@ -33,7 +32,6 @@ __all__ = [
     "cosine_schedule",
     "ddim_table",
     "ddpm_table",
-    "draw_probes",
     "exact_log_likelihood",
     "mean_log_prob",
 ]

@@ -79,28 +79,6 @@ class FrozenBase(NamedTuple):
     ft_denoising_steps: int
 
 
-def draw_probes(
-    config: ExactLikelihoodConfig,
-    shape: tuple[int, int, int],
-    *,
-    device: torch.device | str = "cpu",
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, "E B Tp Da"]:
-    """Rademacher directions for Hutchinson's estimator: each element is -1 or 1.
-
-    A generator draws on its own device: one of the host gives the same probes everywhere.
-
-    Args:
-        config: Gives their number `E`.
-        shape: `(B, Tp, Da)` of the chunks.
-        device: Where they are needed.
-        generator: Source of randomness.
-    """
-    source = device if generator is None else generator.device
-    bits = torch.randint(0, 2, (config.num_probes, *shape), device=source, generator=generator)
-    return (2.0 * bits - 1.0).to(device)
-
-
 def exact_log_likelihood(
     process: DenoisingProcess,
     network: Denoiser,
@@ -126,8 +104,9 @@ def exact_log_likelihood(
         network: The network that acts, at every level or, with `base`, at the less noisy ones.
         features: Its features of the observations.
         chunk: The sampled chunks.
-        probes: See `draw_probes`. Their mean estimates the divergence without bias; it is exact
-            if the mean of `probe ⊗ probe` is the identity.
+        probes: Random directions of Hutchinson's estimator, each number -1 or 1. Their mean
+            estimates the divergence without bias; it is exact if the mean of `probe ⊗ probe` is
+            the identity.
         config: The solver.
         base: The network of the noisier levels; None if `network` takes all.
 

@@ -245,7 +245,7 @@ class DenoisingProcess(nn.Module):
         chain, means, stds = [x] if first_ft == 0 else [], [], []
         network, time, features = base, base.embed_time(self.table.timestep), None
         for i in range(steps):
-            if i == first_ft:
+            if i == first_ft and actor is not base:
                 network, time, features = actor, actor.embed_time(self.table.timestep), None
             if features is None:
                 features = network.encode(obs)

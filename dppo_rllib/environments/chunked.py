@@ -34,10 +34,10 @@ class ChunkedVectorEnv(VectorEnv):
       uint8, too: those of the last `Ti` steps, all cameras' channels one after the other.
     - Rewards are summed over the executed steps.
     - `infos` holds dense arrays: `env_steps [N]` executed; `final_obs`, the histories as the chunk
-      left them, before a restart; `invalid [N]`, the episode was cut because the simulator failed
-      (the step in which it did is not counted); and, once an environment has reported `success`
-      or `is_success`, `success [N]`, in any step of the chunk, and `has_success [N]`, whether it
-      reported.
+      left them, before a restart (the observations themselves if no episode ended); `invalid [N]`,
+      the episode was cut because the simulator failed (the step in which it did is not counted);
+      and, once an environment has reported `success` or `is_success`, `success [N]`, in any step
+      of the chunk, and `has_success [N]`, whether it reported.
 
     This implementation runs any Gymnasium environment; families with a faster simulator implement
     the same protocol.
@@ -94,15 +94,16 @@ class ChunkedVectorEnv(VectorEnv):
             ValueError: An action is NaN or infinite, or chunks have another shape.
         """
         results = self._envs.step(self._simulator_actions(actions))
+        obs = self._observations(results.start)
+        ended = results.final is not results.start
         self._has_success |= bool(results.has_success.any())
         infos: dict[str, Any] = {
             "env_steps": results.env_steps,
-            "final_obs": self._observations(results.final),
+            "final_obs": self._observations(results.final) if ended else obs,
             "invalid": results.invalid,
         }
         if self._has_success:
             infos |= {"success": results.success, "has_success": results.has_success}
-        obs = self._observations(results.start)
         reward = results.reward.astype(np.float32)
         return obs, reward, results.terminated, results.truncated, infos
 

@@ -28,7 +28,7 @@ class ChunkResults:
 
     Attributes:
         start: Histories to act on next.
-        final: Histories as the chunk left them.
+        final: Histories as the chunk left them; `start` itself if no episode ended.
         reward: Sums over the executed steps.
         terminated: The episode ended by itself.
         truncated: The episode was cut.
@@ -51,10 +51,11 @@ class ChunkResults:
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[Any, ...]]) -> ChunkResults:
         """Columns from one row for each environment."""
-        start, final, reward, terminated, truncated, env_steps, *flags = zip(*rows, strict=True)
+        starts, finals, reward, terminated, truncated, env_steps, *flags = zip(*rows, strict=True)
+        start = _stacked(starts)
         return cls(
-            _stacked(start),
-            _stacked(final),
+            start,
+            _stacked(finals) if any(terminated) or any(truncated) else start,
             np.array(reward, np.float64),
             np.array(terminated, bool),
             np.array(truncated, bool),

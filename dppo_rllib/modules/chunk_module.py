@@ -48,9 +48,13 @@ def shapes_of(observation_space: Any, action_space: Any) -> dict[str, Any]:
     }
 
 
-def act(policy: ChunkPolicy, batch: dict[str, Any], *, deterministic: bool) -> dict[str, Tensor]:
+def act(
+    policy: ChunkPolicy, batch: dict[str, Any], *, deterministic: bool, score: bool = False
+) -> dict[str, Tensor]:
     """Chunks `[B, Tp, Da]`, their chains and log-probabilities, for the observations of a batch."""
-    chain = policy.sample(batch[Columns.OBS], deterministic=deterministic, noise=batch.get(NOISE))
+    chain = policy.sample(
+        batch[Columns.OBS], deterministic=deterministic, noise=batch.get(NOISE), score=score
+    )
     return {Columns.ACTIONS: chain.chunk, CHAINS: chain.x, LOG_PROBS: chain.log_probs}
 
 
@@ -100,9 +104,14 @@ class ChunkRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
         """Greedy chunks `[B, Tp, Da]` for `obs`."""
         return act(self.policy, batch, deterministic=True)
 
-    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        """Sampled chunks, their chains `[B, K'+1, Tp, Da]` and log-probabilities `[B, K']`."""
-        return act(self.policy, batch, deterministic=False)
+    def _forward_exploration(
+        self, batch: dict[str, Any], *, score: bool = True, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Sampled chunks, their chains `[B, K'+1, Tp, Da]` and log-probabilities `[B, K']`.
+
+        With `score=False` log-probabilities are not asked for, see `ChunkPolicy.sample`.
+        """
+        return act(self.policy, batch, deterministic=False, score=score)
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         """Log-probabilities `[B]` of the transitions in the batch (differentiable).

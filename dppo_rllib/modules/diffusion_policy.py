@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dppo_rllib.denoising import Chain, DenoisingConfig, DenoisingProcess
+from dppo_rllib.denoising import Chain, Denoiser, DenoisingConfig, DenoisingProcess
 from dppo_rllib.modules.config_dicts import NetworkTypes, build_dataclass
 from dppo_rllib.modules.policy import Encoded, PolicyConfig
 from dppo_rllib.networks import (
@@ -144,7 +144,7 @@ class DiffusionPolicy(nn.Module):
         *,
         deterministic: bool = False,
         noise: Float[Tensor, "S_1 B Tp Da"] | None = None,
-        base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
         """Denoises one chunk per observation history.
 
@@ -153,13 +153,40 @@ class DiffusionPolicy(nn.Module):
                 pictures.
             deterministic: Act greedily.
             noise: As from `draw_noise`; drawn here if None.
-            base_only: Every step is taken by the base network (the chain is of the same length).
+            score: Unused, sampling tells log-probabilities.
         """
         if noise is None:
             noise = self.draw_noise(len(obs["state"]))
+        eta = None if self.eta is None or deterministic else self.eta(obs)
+        return self._denoise(self.actor, self.acting, obs, noise, deterministic, eta)
+
+    @torch.no_grad()
+    def base_chains(
+        self, obs: dict[str, Tensor], rows: Int[Tensor, " B"], noise: Float[Tensor, "S_1 B Tp Da"]
+    ) -> Float[Tensor, "B K_ft_1 Tp Da"]:
+        """Explores with the base network in every step; the chain is as long as that of `sample`.
+
+        Args:
+            obs: As for `sample`.
+            rows: Which observation each chain is for.
+            noise: As from `draw_noise`, for each chain.
+        """
+        base = _SharedEncoding(self.actor, rows)
+        eta = None if self.eta is None else self.eta(obs)[rows]
+        return self._denoise(base, base, obs, noise, deterministic=False, eta=eta).x
+
+    def _denoise(
+        self,
+        base: Denoiser,
+        acting: Denoiser,
+        obs: dict[str, Tensor],
+        noise: Float[Tensor, "S_1 B Tp Da"],
+        deterministic: bool,
+        eta: Float[Tensor, "B 1 #Da"] | None,
+    ) -> Chain:
         return self.process.sample(
-            self.actor,
-            self.actor if base_only else self.acting,
+            base,
+            acting,
             obs,
             noise,
             ft_denoising_steps=self.ft_denoising_steps,
@@ -167,7 +194,7 @@ class DiffusionPolicy(nn.Module):
             min_logprob_std=self.config.min_logprob_denoising_std,
             act_steps=self.config.act_steps,
             deterministic=deterministic,
-            eta=None if self.eta is None or deterministic else self.eta(obs),
+            eta=eta,
         )
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
@@ -229,3 +256,24 @@ class DiffusionPolicy(nn.Module):
     ) -> Float[Tensor, " B"]:
         """Squared error of the predicted noise (DDPM, Eq. 14)."""
         return self.process.bc_loss(network, obs, chunk, **draws)
+
+
+class _SharedEncoding:
+    """A denoiser that encodes an observation once for all chunks that share it."""
+
+    def __init__(self, network: Denoiser, rows: Int[Tensor, " B"]):
+        self._network, self._rows = network, rows
+
+    def embed_time(self, timesteps: Int[Tensor, " S"]) -> Float[Tensor, "S E"]:
+        return self._network.embed_time(timesteps)
+
+    def encode(self, obs: dict[str, Tensor]) -> Float[Tensor, "B F"]:
+        return self._network.encode(obs)[self._rows]
+
+    def __call__(
+        self,
+        x: Float[Tensor, "B Tp Da"],
+        time_embedding: Float[Tensor, "#B E"],
+        features: Float[Tensor, "B F"],
+    ) -> Float[Tensor, "B Tp Da"]:
+        return self._network(x, time_embedding, features)

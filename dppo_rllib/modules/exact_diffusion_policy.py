@@ -88,31 +88,36 @@ class ExactDiffusionPolicy(DiffusionPolicy):
         *,
         deterministic: bool = False,
         noise: Float[Tensor, "S_1_E B Tp Da"] | None = None,
-        base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
-        """Denoises one chunk per observation history, and scores it unless acting greedily.
+        """Denoises one chunk per observation history, and solves the ODE to score it.
 
         Args:
             obs: As for `DiffusionPolicy.sample`.
-            deterministic: Act greedily; log-probabilities are NaN.
+            deterministic: Act greedily.
             noise: As from `draw_noise`; drawn here if None.
-            base_only: Every step is taken by the base network.
+            score: Compute log-probabilities, or leave them NaN.
         """
         if noise is None:
             noise = self.draw_noise(len(obs["state"]))
         draws = self.process.config.sampler_steps + 1
-        chunk = (
-            super()
-            .sample(obs, deterministic=deterministic, noise=noise[:draws], base_only=base_only)
-            .chunk
-        )
+        chunk = super().sample(obs, deterministic=deterministic, noise=noise[:draws]).chunk
         directions = pack_signs(noise[draws:])
         log_prob = (
-            chunk.new_full((len(chunk),), torch.nan)
-            if deterministic
-            else self.log_prob(self.encode(obs), directions, chunk, _none(chunk))
+            self.log_prob(self.encode(obs), directions, chunk, _none(chunk))
+            if score
+            else chunk.new_full((len(chunk),), torch.nan)
         )
         return Chain(torch.stack([directions, chunk], dim=1), log_prob[:, None])
+
+    @torch.no_grad()
+    def base_chains(
+        self, obs: dict[str, Tensor], rows: Int[Tensor, " B"], noise: Float[Tensor, "S_1_E B Tp Da"]
+    ) -> Float[Tensor, "B 2 Tp Da"]:
+        """As for `DiffusionPolicy`: directions, and the chunks that the base network explores."""
+        draws = self.process.config.sampler_steps + 1
+        chunk = super().base_chains(obs, rows, noise[:draws])[:, -1]
+        return torch.stack([pack_signs(noise[draws:]), chunk], dim=1)
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """Features for the fine-tuned network, and for the base where that takes steps."""

@@ -43,7 +43,10 @@ class OneStepPolicyConfig(PolicyConfig):
 
 @runtime_checkable
 class ChunkDistribution(Protocol):
-    """What a head says of the chunks of a batch."""
+    """What a head says of the chunks of a batch: a named tuple of parameters, a row per chunk."""
+
+    def _asdict(self) -> dict[str, Tensor]:
+        """The parameters by name."""
 
     def draw(
         self, noise: Float[Tensor, "draws B ..."], *, clip: float, deterministic: bool
@@ -111,7 +114,7 @@ class OneStepPolicy(nn.Module):
         *,
         deterministic: bool = False,
         noise: Float[Tensor, "draws B ..."] | None = None,
-        base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
         """Draws one chunk per observation history.
 
@@ -120,21 +123,31 @@ class OneStepPolicy(nn.Module):
                 pictures.
             deterministic: Leave next to no noise; log-probabilities stay those of exploring.
             noise: As from `draw_noise`; drawn here if None.
-            base_only: The base network draws.
+            score: Unused, drawing tells log-probabilities.
         """
         if noise is None:
             noise = self.draw_noise(len(obs["state"]))
-        distribution = self._describe(self.actor if base_only else self.acting, obs)
-        clip = self.config.randn_clip_value
-        chunk = distribution.draw(
-            noise, clip=math.inf if clip is None else clip, deterministic=deterministic
-        )
-        x = torch.stack([torch.zeros_like(chunk), chunk], dim=1)
-        return Chain(x, self._log_prob(distribution, chunk)[:, None])
+        distribution = self._describe(self.acting, obs)
+        x = self._draw(distribution, noise, deterministic)
+        return Chain(x, self._log_prob(distribution, x[:, 1])[:, None])
+
+    @torch.no_grad()
+    def base_chains(
+        self, obs: dict[str, Tensor], rows: Int[Tensor, " B"], noise: Float[Tensor, "draws B ..."]
+    ) -> Float[Tensor, "B 2 Tp Da"]:
+        """Zeros, and the chunks that the base network draws.
+
+        Args:
+            obs: As for `sample`.
+            rows: Which observation each chunk is for.
+            noise: As from `draw_noise`, for each chunk.
+        """
+        distribution = type(self).distribution(*self.actor(self.actor.encode(obs)[rows]))
+        return self._draw(distribution, noise, deterministic=False)
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
-        """Features of observations."""
-        return {"features": self.acting.encode(obs)}
+        """Parameters of the distribution: the network runs once for likelihood and entropy."""
+        return self._describe(self.acting, obs)._asdict()
 
     def log_prob(
         self,
@@ -154,12 +167,11 @@ class OneStepPolicy(nn.Module):
             chain_next: Chunks.
             ft_index: Zeros; unused.
         """
-        return self._log_prob(self._distribution(self.acting, encoded["features"]), chain_next)
+        return self._log_prob(type(self).distribution(**encoded), chain_next)
 
     def entropy(self, encoded: Encoded) -> Float[Tensor, " B"]:
         """Entropy of the executed actions per number in them (differentiable)."""
-        distribution = self._distribution(self.acting, encoded["features"])
-        return distribution.entropy(self.config.act_steps)
+        return type(self).distribution(**encoded).entropy(self.config.act_steps)
 
     def draw_bc(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Nothing: the cloning loss is not random."""
@@ -176,12 +188,15 @@ class OneStepPolicy(nn.Module):
         return -self._describe(network, obs).log_density(chunk, self.config.horizon_steps)
 
     def _describe(self, network: Any, obs: dict[str, Tensor]) -> ChunkDistribution:
-        return self._distribution(network, network.encode(obs))
+        return type(self).distribution(*network(network.encode(obs)))
 
-    def _distribution(
-        self, network: nn.Module, features: Float[Tensor, "B F"]
-    ) -> ChunkDistribution:
-        return type(self).distribution(*network(features))
+    def _draw(
+        self, distribution: ChunkDistribution, noise: Tensor, deterministic: bool
+    ) -> Float[Tensor, "B 2 Tp Da"]:
+        clip = self.config.randn_clip_value
+        bound = math.inf if clip is None else clip
+        chunk = distribution.draw(noise, clip=bound, deterministic=deterministic)
+        return torch.stack([torch.zeros_like(chunk), chunk], dim=1)
 
     def _log_prob(
         self, distribution: ChunkDistribution, chunk: Float[Tensor, "B Tp Da"]

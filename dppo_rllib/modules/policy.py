@@ -143,9 +143,21 @@ class ChunkPolicy(Protocol):
         *,
         deterministic: bool = False,
         noise: Tensor | None = None,
-        base_only: bool = False,
+        score: bool = True,
     ) -> Chain:
-        """One chunk per observation history, as it is acted with or (`base_only`) was cloned."""
+        """One chunk per observation history.
+
+        Without `score` nobody looks at log-probabilities: they are NaN where they would cost more
+        than sampling does.
+        """
+
+    def base_chains(
+        self, obs: dict[str, Tensor], rows: Int[Tensor, " B"], noise: Float[Tensor, "draws B ..."]
+    ) -> Float[Tensor, "B K_ft_1 Tp Da"]:
+        """Chains of the base network alone, of the observations that `rows` counts.
+
+        Each observation is encoded once, for all of its chains.
+        """
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """What scoring needs of observations; one row serves every step of their chains."""

@@ -28,7 +28,8 @@ class VisionConfig:
         spatial_emb: Width of the spatial embedding; 0 projects all tokens linearly instead.
         visual_feature_dim: Features of that projection, of each camera; unused with a spatial
             embedding.
-        dropout: Of the compression, while cloning.
+        dropout: Of the compression, while cloning. Fine-tuning goes on with such a policy, but
+            acts and learns without: importance ratios compare the same network.
 
     Raises:
         ValueError: A value is out of its range, or `num_heads` does not divide `embed_dim`.

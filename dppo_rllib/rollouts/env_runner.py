@@ -232,14 +232,14 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         self._needs_reset = False
         return obs
 
-    def _forward(self, obs: Observations, explore: bool) -> dict[str, torch.Tensor]:
+    def _forward(self, obs: Observations, *, explore: bool, score: bool) -> dict[str, torch.Tensor]:
         batch = {
             Columns.OBS: {k: torch.from_numpy(v).to(self._device) for k, v in obs.items()},
             NOISE: self.module.policy.draw_noise(self.num_envs, self._generator),
         }
         forward = self.module.forward_exploration if explore else self.module.forward_inference
         with autocast(self._device, self.config.mixed_precision):
-            return forward(batch)
+            return forward(batch, score=score)
 
     def _collect(self, steps: int) -> Trajectories:
         env = self.env
@@ -248,11 +248,12 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         with torch_threads(self._threads):
             obs = self._reset() if self._needs_reset else self._obs
             columns: dict[str, list[Any]] = {k: [] for k in _STEP_COLUMNS}
-            histories: list[Observations] = []
+            histories = {k: np.empty((steps, *v.shape), v.dtype) for k, v in obs.items()}
             finals: list[tuple[int, np.ndarray, Observations]] = []
             for t in range(steps):
-                out = self._forward(obs, explore=True)
-                histories.append(obs)
+                out = self._forward(obs, explore=True, score=True)
+                for key, value in obs.items():
+                    histories[key][t] = value
                 chunk = out[Columns.ACTIONS][:, : self.config.act_steps].cpu().numpy()
                 obs, reward, terminated, truncated, infos = env.step(chunk)
                 values = (out[CHAINS].cpu().numpy(), out[LOG_PROBS].cpu().numpy(), reward)
@@ -271,7 +272,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         self.metrics.log_value(SLOWEST_SAMPLE, seconds, reduce="max", window=1)
         stacked = {name: np.stack(values) for name, values in columns.items()}
         trajectories = Trajectories(
-            obs={k: np.stack([h[k] for h in histories]) for k in obs},
+            obs=histories,
             next_obs={k: np.array(v) for k, v in obs.items()},
             final_obs={
                 k: np.concatenate([last[k] for _, _, last in finals] or [np.empty_like(obs[k][:0])])
@@ -304,7 +305,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         for explore, prefix in ((False, "deterministic"), (True, "stochastic")):
 
             def act(obs: Observations, explore: bool = explore) -> np.ndarray:
-                chunk = self._forward(obs, explore)[Columns.ACTIONS]
+                chunk = self._forward(obs, explore=explore, score=False)[Columns.ACTIONS]
                 return chunk[:, : self.config.act_steps].cpu().numpy()
 
             with (

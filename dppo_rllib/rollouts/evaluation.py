@@ -32,7 +32,7 @@ def policy_act(policy: ChunkPolicy, *, deterministic: bool, seed: int = 0) -> Ac
     def act(obs: Observations) -> np.ndarray:
         tensors = {key: torch.from_numpy(value).to(device) for key, value in obs.items()}
         noise = policy.draw_noise(len(obs["state"]), generator)
-        chain = policy.sample(tensors, deterministic=deterministic, noise=noise)
+        chain = policy.sample(tensors, deterministic=deterministic, noise=noise, score=False)
         return chain.chunk[:, : policy.config.act_steps].cpu().numpy()
 
     return act

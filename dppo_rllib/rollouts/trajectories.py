@@ -93,7 +93,7 @@ class Trajectories:
         )
 
     def split(self, shards: int) -> list[Trajectories]:
-        """Shares the environments among `shards` learners, as evenly as can be.
+        """Shares the environments among `shards` learners, as evenly as can be; one gets `self`.
 
         Raises:
             ValueError: There are fewer environments than learners.
@@ -103,13 +103,17 @@ class Trajectories:
                 f"shards={shards}: expected 1 to num_envs={self.num_envs}; give each runner at "
                 "least as many environments as there are learners"
             )
+        if shards == 1:
+            return [self]
         return [self.select(c) for c in np.array_split(np.arange(self.num_envs), shards)]
 
 
 def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
-    """Joins trajectories of equally many chunk steps along their environments."""
+    """Joins trajectories of equally many chunk steps along their environments; one is as it is."""
     if not parts:
         raise ValueError("no trajectories to join: expected at least one")
+    if len(parts) == 1:
+        return parts[0]
     offsets = np.cumsum([0, *(p.num_envs for p in parts[:-1])])
     index = [p.final_index + [0, offset] for p, offset in zip(parts, offsets, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Tasks of one's own: a Python file that registers them."""
+"""Files of the user's own: Python that registers tasks, or holds a sweep."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 _loaded: list[Path] = []
 
@@ -19,8 +20,25 @@ def loaded_files() -> list[Path]:
 def load_tasks(path: str | os.PathLike[str]) -> None:
     """Runs a Python file that calls `register(Task(…))`; once, however often it is called.
 
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a Python file.
+    """
+    load_file(path, "a Python file that registers tasks")
+    file = Path(path).resolve()
+    if file not in _loaded:
+        _loaded.append(file)
+
+
+def load_file(path: str | os.PathLike[str], expected: str) -> ModuleType:
+    """Runs a Python file of the user's as a module; once, however often it is called.
+
     What it defines travels to Ray's processes by value: the file need not be importable there, so
-    that a task may name an environment class of its own.
+    that it may hold classes and functions of its own.
+
+    Args:
+        path: The file.
+        expected: What it should be, for messages.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -28,16 +46,14 @@ def load_tasks(path: str | os.PathLike[str]) -> None:
     """
     file = Path(path).resolve()
     if not file.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; expected a Python file that registers tasks"
-        )
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}")
     # One name per file, and none that a real module could have.
-    name = f"_dppo_tasks_{file.stem}_{zlib.crc32(str(file).encode()):08x}"
+    name = f"_dppo_{file.stem}_{zlib.crc32(str(file).encode()):08x}"
     if name in sys.modules:
-        return
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if file.suffix != ".py" or spec is None or spec.loader is None:
-        raise ValueError(f"{path}: expected a Python file that registers tasks")
+        raise ValueError(f"{path}: expected {expected}")
     import ray.cloudpickle
 
     module = importlib.util.module_from_spec(spec)
@@ -48,4 +64,4 @@ def load_tasks(path: str | os.PathLike[str]) -> None:
         del sys.modules[name]
         raise
     ray.cloudpickle.register_pickle_by_value(module)
-    _loaded.append(file)
+    return module

@@ -12,11 +12,11 @@ import pytest
 import torch
 from ray.rllib.core.columns import Columns
 from tiny_policies import CHUNKS, ENVS, build, module_of, rollout, tiny_config
-from torch import Tensor, nn
+from torch import Tensor
 
-from dppo_rllib.algorithms import collectives, ppo_learner
-from dppo_rllib.algorithms.accumulation import activation_bytes
+from dppo_rllib.algorithms import augmentation, collectives, piece_sizes
 from dppo_rllib.algorithms.iteration_data import IterationData
+from dppo_rllib.algorithms.piece_sizes import PieceSizes
 from dppo_rllib.algorithms.ppo_loss import normalized_advantages, policy_loss, value_loss
 from dppo_rllib.modules.chunk_module import CHAIN_NEXT, CHAIN_PREV, FT_INDEX, LOG_PROBS
 
@@ -132,10 +132,10 @@ def test_gradients_are_those_of_encoding_every_transition_by_itself(kind: str) -
 def test_the_size_of_pieces_and_threads_do_not_change_gradients(kind: str) -> None:
     learner, data = learner_with_data(kind, microbatch_size=None, bc_loss_coeff=0.1)
     found = []
+    own = learner._gradients
     for microbatch_size, threads in ((None, 1), (WHOLE, 2), (3, 1), (1, 2)):
-        learner._threads = threads
-        if microbatch_size is not None:
-            learner._microbatch_size = lambda *_, rows=microbatch_size: rows
+        own.threads = threads
+        own.sizes = PieceSizes(module_of(learner), learner._device, microbatch_size)
         learner._accumulate(data, some_pairs(data), torch.Generator().manual_seed(0))
         found.append(gradients(learner))
     for other in found[1:]:
@@ -245,38 +245,55 @@ def test_without_pictures_there_is_nothing_to_shift() -> None:
         tiny_config("ddpm", augment=True).validate()
 
 
+def test_moving_pictures_piece_by_piece_moves_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = torch.randint(256, (7, 2, 3, 16, 16), dtype=torch.uint8)
+    own_rows = np.array([-1, 0, 1, 2, -1, 3, 4, 5, 6])
+
+    def moved(rows: int) -> Tensor:
+        monkeypatch.setattr(augmentation, "_ROWS", rows)
+        return augmentation.shift_pictures(pictures, own_rows, torch.Generator().manual_seed(0))
+
+    whole, at_once = moved(WHOLE), []
+    shift = augmentation.random_shift
+    monkeypatch.setattr(
+        augmentation, "random_shift", lambda *args: at_once.append(len(args[0])) or shift(*args)
+    )
+    assert torch.equal(moved(3), whole) and not torch.equal(whole, pictures)
+    assert at_once == [6, 6, 2]  # two pictures a row
+
+
+# The teacher
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_the_teacher_sees_each_distinct_observation_once(kind: str) -> None:
+    learner, data = learner_with_data(kind, bc_loss_coeff=0.1)
+    policy, pairs = module_of(learner).policy, some_pairs(data)
+    distinct = len((pairs // data.ft_denoising_steps).unique())
+    seen = [pictures_seen(network) for network in (policy.actor, policy.actor_ft)]
+    learner._accumulate(data, pairs, torch.Generator())
+    assert seen == [[distinct], [distinct]]
+
+
 # Memory
 
 
-def test_activations_are_counted_once_and_weights_are_not() -> None:
-    network = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
-    x = torch.randn(16, 8)
-    # The input, the hidden layer (which ReLU and the next layer share), and what is squared.
-    expected = 4 * 16 * (8 + 4 + 2)
-    assert activation_bytes(lambda: network(x).square().sum(), network) == expected
-    with torch.no_grad():
-        assert activation_bytes(lambda: network(x).square().sum(), network) == expected
-
-
 def test_pieces_shrink_as_pictures_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ppo_learner, "_free_memory", lambda device: 2**20)
+    monkeypatch.setattr(piece_sizes, "free_bytes", lambda device: 2**20)
     pieces = []
     for size in (16, 24, 48):
         config = tiny_config("pictures").environment(env_config={"image_size": size})
-        learner, runner = build(config)
+        learner, runner = build(config.env_runners(rollout_fragment_length=12))
         data = learner._prepare(rollout(learner, runner))
-        learner._accumulate(data, some_pairs(data), torch.Generator())
-        actor, critic = (learner._activation_bytes[f"{name}_loss"] for name in ("actor", "critic"))
+        learner._accumulate(data, torch.arange(data.num_pairs), torch.Generator())
+        actor, critic = (
+            learner._gradients.sizes.rows(name, not_again, 100) for name in ("actor", "critic")
+        )
         # Pictures as numbers alone take 12 bytes a pixel.
-        assert critic > 12 * size**2
-        rows = learner._microbatch_size(fake_loss, 100)
-        assert rows == 2**20 // actor
-        pieces.append(rows)
+        assert critic < 2**20 / (12 * size**2)
+        pieces.append(actor)
     assert pieces == sorted(pieces, reverse=True) and pieces[-1] < pieces[0] / 4
 
 
-def fake_loss(piece: slice, counted: Any) -> Tensor:
+def not_again(piece: slice) -> Tensor:
     raise AssertionError("what was measured once is not measured again")
-
-
-fake_loss.__name__ = "actor_loss"

@@ -33,7 +33,7 @@ from dppo_rllib.modules import (
     GMMPolicyConfig,
     build_policy,
 )
-from dppo_rllib.networks import DiffusionMLPConfig
+from dppo_rllib.networks import DiffusionMLPConfig, VisionConfig
 from dppo_rllib.networks.gaussian import GaussianMLPConfig
 from dppo_rllib.networks.gmm import GMMMLPConfig
 
@@ -149,6 +149,17 @@ def test_staying_close_to_the_base_is_a_finite_loss(kind: str) -> None:
     assert any(g.any() for g in gradients)
 
 
+@pytest.mark.parametrize("kind", ["gaussian_of_state", "gmm", "gaussian_pictures"])
+def test_an_entropy_bonus_takes_no_pass_of_its_own(kind: str) -> None:
+    learner, runner = build(tiny_config(kind, entropy_coeff=0.1, microbatch_size=5))
+    data = learner._prepare(rollout(learner, runner))
+    rows: list[int] = []
+    network = module_of(learner).policy.actor_ft
+    network.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    learner._accumulate(data, torch.arange(10), torch.Generator())
+    assert rows == [5, 5]
+
+
 @pytest.mark.parametrize("runners", [0, 1])
 def test_pictures_without_an_encoder_are_refused_wherever_they_are_met(runners: int) -> None:
     config = tiny_config("ddpm").environment(PixelReach, env_config={"image_size": 16})
@@ -249,6 +260,14 @@ def test_a_deviation_of_the_state_is_not_given_up(tmp_path: Path) -> None:
 def diffusion_clone(**config: Any) -> DiffusionPolicyConfig:
     network = DiffusionMLPConfig(mlp_dims=(16, 16, 16), time_dim=8)
     return DiffusionPolicyConfig(1, 1, act_steps=2, network=network, **config)
+
+
+def test_what_was_cloned_with_dropout_is_fine_tuned(tmp_path: Path) -> None:
+    vision = VisionConfig(dropout=0.5)
+    base = save_base(tmp_path, diffusion_clone(image_shape=(3, 16, 16), vision=vision))
+    config = DPPOConfig().training(base_policy=base).environment(TwoModes)
+    config.validate()
+    assert config.policy_config(1, 1, (3, 16, 16)).vision == vision
 
 
 def test_exact_likelihoods_start_from_a_diffusion_policy(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_mixture_is_read_off_its_weights(name: str):
 @pytest.mark.parametrize("name", GAUSSIANS)
 def test_gaussian_policy_is_the_authors(name: str):
     policy = imported(name).build()
-    mean, std = policy.acting(policy.encode(states())["features"])
+    mean, std = policy.encode(states()).values()
     assert_close(mean.flatten(1), golden(f"gauss/{name}/mean"))
     assert_close(std.flatten(1), golden(f"gauss/{name}/scale"))
     log_prob = -policy.bc_loss(policy.acting, states(), golden("gauss/actions"), {})
@@ -100,7 +100,7 @@ def test_gaussian_policy_is_the_authors(name: str):
 @pytest.mark.parametrize("name", MIXTURES)
 def test_mixture_is_the_authors(name: str):
     policy = imported(name).build()
-    means, stds, logits = policy.acting(policy.encode(states())["features"])
+    means, stds, logits = policy.encode(states()).values()
     assert_close(means.flatten(2), golden(f"gauss/{name}/means"))
     assert_close(stds.flatten(2), golden(f"gauss/{name}/scales"))
     assert_close(logits, golden(f"gauss/{name}/logits"))

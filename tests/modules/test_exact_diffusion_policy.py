@@ -104,17 +104,20 @@ def test_noise_holds_what_acting_takes_and_a_row_for_each_direction() -> None:
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("base_only", [False, True])
 @pytest.mark.parametrize("ft_steps", [0, FT_STEPS, STEPS])
-def test_it_acts_as_the_diffusion_policy(
-    ft_steps: int, base_only: bool, deterministic: bool
-) -> None:
+def test_it_acts_as_the_diffusion_policy(ft_steps: int, deterministic: bool) -> None:
     ours = policy(ft_denoising_steps=ft_steps)
     same = DiffusionPolicy(config(DiffusionPolicyConfig, ft_denoising_steps=ft_steps))
     same.load_state_dict(ours.state_dict())
-    noise, act = noise_of(ours), {"deterministic": deterministic, "base_only": base_only}
+    noise, act = noise_of(ours), {"deterministic": deterministic}
     chunk = ours.sample(states(), noise=noise, **act).chunk
     assert torch.equal(chunk, same.sample(states(), noise=noise[: STEPS + 1], **act).chunk)
+    rows = torch.arange(BATCH)
+    base, expected = (
+        p.base_chains(states(), rows, draws)[:, -1]
+        for p, draws in ((ours, noise), (same, noise[: STEPS + 1]))
+    )
+    assert torch.equal(base, expected)
 
 
 def test_its_chain_is_one_step_to_the_chunk() -> None:
@@ -125,9 +128,17 @@ def test_its_chain_is_one_step_to_the_chunk() -> None:
     assert torch.equal(chain.chunk, chain.x[:, 1])
 
 
-def test_acting_greedily_scores_nothing() -> None:
-    chain = policy().sample(states(), deterministic=True)
-    assert chain.log_probs.isnan().all() and chain.x.isfinite().all()
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_nobody_looks_at_is_not_scored(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = policy()
+    noise, act = noise_of(ours), {"deterministic": deterministic}
+    scored = ours.sample(states(), noise=noise, **act)
+    assert scored.log_probs.isfinite().all()
+    monkeypatch.setattr(ours, "log_prob", None)
+    chain = ours.sample(states(), noise=noise, **act, score=False)
+    assert chain.log_probs.isnan().all() and torch.equal(chain.x, scored.x)
 
 
 # Scoring

@@ -90,7 +90,7 @@ def test_entropy_and_std_are_the_authors(name):
     ours = official(name)
     encoded = ours.encode(golden_obs())
     assert_close(ours.entropy(encoded).mean(), golden(f"gauss/{name}/entropy"))
-    _, std = ours.acting(encoded["features"])
+    _, std = encoded.values()
     assert_close(std.mean(), golden(f"gauss/{name}/std"))
 
 
@@ -119,7 +119,7 @@ def test_objective_and_its_gradient_are_the_authors(name):
     assert_close(objective.clipped.mean(), clip_fraction)
     assert_close(objective.approx_kl.mean(), kl)
     assert_close(objective.ratio.mean(), ratio)
-    assert_close(ours.acting(ours.encode(golden_obs())["features"])[1].mean(), std)
+    assert_close(ours.encode(golden_obs())["std"].mean(), std)
     objective.loss.mean().backward()
     assert_close(gradient_in_layout(ours.actor_ft, name), golden(f"gauss/{name}/grad_actor_ft"))
 
@@ -171,7 +171,7 @@ def test_log_probs_of_sampling_are_those_of_scoring(deterministic):
 @given(st.floats(0.1, 5))
 def test_chunk_is_within_the_bound_of_the_mean(bound):
     ours, obs = policy(randn_clip_value=bound), states()
-    mean, std = ours.acting(ours.encode(obs)["features"])
+    mean, std = ours.encode(obs).values()
     noise = 10 * torch.randn(1, 6, 4, 3)
     distance = (ours.sample(obs, noise=noise).chunk - mean).abs() / std
     assert distance.max() <= bound * (1 + 1e-4)
@@ -179,7 +179,7 @@ def test_chunk_is_within_the_bound_of_the_mean(bound):
 
 def test_without_a_bound_noise_is_taken_as_it_is():
     ours, obs = policy(randn_clip_value=None), states()
-    mean, std = ours.acting(ours.encode(obs)["features"])
+    mean, std = ours.encode(obs).values()
     noise = torch.full((1, 6, 4, 3), 10.0)
     assert_close(ours.sample(obs, noise=noise).chunk, mean + 10 * std)
 
@@ -197,7 +197,7 @@ def test_only_executed_actions_count_in_log_prob_and_entropy():
 def test_executed_actions_are_scored_by_their_own_std():
     config = GaussianMLPConfig(mlp_dims=(32,), residual=False, **STATE_DEPENDENT)
     ours, obs = policy(config, act_steps=2), states()
-    mean, std = ours.acting(ours.encode(obs)["features"])
+    mean, std = ours.encode(obs).values()
     normal = torch.distributions.Normal(mean[:, :2], std[:, :2])
     chunk = ours.sample(obs).chunk
     expected = normal.log_prob(chunk[:, :2]).mean(dim=(1, 2)).clamp(-5, 2)
@@ -211,19 +211,19 @@ def test_base_is_frozen_and_fine_tuned_copy_starts_as_it():
     assert all(p.requires_grad for p in ours.actor_ft.parameters())
     noise = ours.draw_noise(6)
     assert torch.equal(
-        ours.sample(obs, noise=noise).x, ours.sample(obs, noise=noise, base_only=True).x
+        ours.sample(obs, noise=noise).x, ours.base_chains(obs, torch.arange(6), noise)
     )
 
 
-def test_base_only_samples_from_the_base():
+def test_base_chains_are_those_of_the_base():
     ours, obs = policy(), states()
     with torch.no_grad():
         for parameter in ours.actor_ft.parameters():
             parameter.add_(0.1)
     noise = ours.draw_noise(6)
-    base = ours.sample(obs, noise=noise, base_only=True)
+    base = ours.base_chains(obs, torch.arange(6), noise)
     ours.actor_ft.load_state_dict(ours.actor.state_dict())
-    assert torch.equal(base.x, ours.sample(obs, noise=noise).x)
+    assert torch.equal(base, ours.sample(obs, noise=noise).x)
 
 
 def test_a_policy_that_was_only_pre_trained_acts_with_its_base():

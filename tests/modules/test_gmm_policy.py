@@ -77,7 +77,7 @@ def test_entropy_and_std_are_the_authors(name):
     ours = official(name)
     encoded = ours.encode(golden_obs())
     assert_close(ours.entropy(encoded).mean() * NUMBERS, golden(f"gauss/{name}/entropy"))
-    _, stds, logits = ours.acting(encoded["features"])
+    _, stds, logits = encoded.values()
     std = (logits.softmax(-1) * stds.mean(dim=(2, 3))).sum(-1).mean()
     assert_close(std, golden(f"gauss/{name}/std"))
 
@@ -126,7 +126,7 @@ def test_golden_layout_is_that_of_the_fine_tuned_actor():
 
 def test_log_density_is_that_of_torch():
     ours, obs = policy(), states()
-    means, stds, logits = ours.acting(ours.encode(obs)["features"])
+    means, stds, logits = ours.encode(obs).values()
     chunk = ours.sample(obs).chunk
     reference = torch.distributions.MixtureSameFamily(
         torch.distributions.Categorical(logits=logits),
@@ -143,7 +143,7 @@ def test_density_of_executed_actions_is_the_marginal_one():
     assert not torch.equal(
         ours.bc_loss(ours.actor, obs, chunk, {}), ours.bc_loss(ours.actor, obs, changed, {})
     )
-    means, stds, logits = ours.acting(ours.encode(obs)["features"])
+    means, stds, logits = ours.encode(obs).values()
     short = MixtureChunk(means[:, :, :2], stds[:, :, :2], logits)
     expected = short.log_density(chunk[:, :2], 2).clamp(-5, 2)
     assert_close(scores(ours, obs, chunk), expected)
@@ -183,7 +183,7 @@ def test_acting_deterministically_leaves_the_choice_of_the_mode_and_next_to_no_n
 
 def test_noise_scatters_the_numbers_of_a_chunk_in_order():
     ours, obs = policy(GMMMLPConfig(mlp_dims=(32, 32, 32), num_modes=1)), states(2)
-    means, stds, _ = ours.acting(ours.encode(obs)["features"])
+    means, stds, _ = ours.encode(obs).values()
     noise = torch.randn(13, 2)
     expected = means[:, 0] + stds[:, 0] * noise[1:].T.reshape(2, 4, 3)
     assert_close(ours.sample(obs, noise=noise).chunk, expected)
@@ -199,7 +199,7 @@ def test_noise_is_bounded_only_where_asked_for():
 
 def test_a_mixture_of_one_mode_is_a_gaussian():
     ours, obs = policy(GMMMLPConfig(mlp_dims=(32, 32, 32), num_modes=1)), states()
-    means, stds, _ = ours.acting(ours.encode(obs)["features"])
+    means, stds, _ = ours.encode(obs).values()
     normal = torch.distributions.Normal(means[:, 0], stds[:, 0])
     chunk = ours.sample(obs).chunk
     assert_close(scores(ours, obs, chunk), normal.log_prob(chunk).mean(dim=(1, 2)))
@@ -226,16 +226,16 @@ def test_log_probs_of_sampling_are_those_of_scoring(deterministic):
     assert_close(chain.log_probs[:, 0], scores(ours, obs, chain.chunk))
 
 
-def test_base_only_samples_from_the_frozen_base():
+def test_base_chains_are_those_of_the_frozen_base():
     ours, obs = policy(), states()
     with torch.no_grad():
         for parameter in ours.actor_ft.parameters():
             parameter.add_(0.1)
     noise = ours.draw_noise(6)
-    base = ours.sample(obs, noise=noise, base_only=True)
-    assert not torch.equal(base.x, ours.sample(obs, noise=noise).x)
+    base = ours.base_chains(obs, torch.arange(6), noise)
+    assert not torch.equal(base, ours.sample(obs, noise=noise).x)
     ours.actor_ft.load_state_dict(ours.actor.state_dict())
-    assert torch.equal(base.x, ours.sample(obs, noise=noise).x)
+    assert torch.equal(base, ours.sample(obs, noise=noise).x)
     assert not any(p.requires_grad for p in ours.actor.parameters())
 
 

@@ -49,6 +49,12 @@ def test_splitting_and_joining_gives_the_same(steps: int, envs: int, shards: int
     assert joined.nbytes == whole.nbytes and joined.weights_seq_no == 7
 
 
+def test_a_single_share_is_not_copied() -> None:
+    whole = make(2, 3)
+    assert whole.split(1)[0] is whole
+    assert concatenate([whole]) is whole
+
+
 def test_final_observations_stay_with_their_chunks() -> None:
     whole = make(4, 5)
     part = whole.select(np.array([3, 1]))

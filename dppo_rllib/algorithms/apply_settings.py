@@ -1,4 +1,4 @@
-"""Settings from the command line, put into an algorithm's configuration and checked."""
+"""Settings by (dotted) name, put into a configuration and checked."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def apply_settings(config: ChunkConfig, settings: Mapping[str, Any]) -> None:
     for key, value in sorted(settings.items(), key=_order):
         name, *path = key.split(".")
         if name.startswith("_"):
-            raise ValueError(f"--set {key}: settings with an underscore are internal")
+            raise ValueError(f"{key}: settings with an underscore are internal")
         if name == "lambda":  # RLlib's own spelling of lambda_
-            raise ValueError("--set lambda: did you mean lambda_?")
+            raise ValueError("lambda: did you mean lambda_?")
         current = update.get(name, getattr(config, name, None))
         if key == "network.type":
             update[name] = config.stored(name, {"type": value})
@@ -70,12 +70,12 @@ def _replaced(
 ) -> dict[str, Any]:
     """A copy of dictionary `current` with the entry at `path` replaced."""
     if not isinstance(current, Mapping):
-        raise ValueError(f"--set {key}: {key.partition('.')[0]} is not a dictionary")
+        raise ValueError(f"{key}: {key.partition('.')[0]} is not a dictionary")
     name, *rest = path
     if name not in current and not open_ended:
         close = difflib.get_close_matches(name, [str(k) for k in current], n=3)
         raise ValueError(
-            f"--set {key}: unknown"
+            f"{key}: unknown"
             + (f"; did you mean {' or '.join(close)}?" if close else "")
             + f" Expected one of {sorted(current)}"
         )
@@ -102,7 +102,7 @@ def _check_type(key: str, value: Any, current: Any, hint: Any) -> None:
     else:
         right, expected = _fits_default(value, current), type(current).__name__
     if not right:
-        raise ValueError(f"--set {key}={value!r}: expected {expected}")
+        raise ValueError(f"{key}={value!r}: expected {expected}")
 
 
 def _fits_default(value: Any, current: Any) -> bool:
