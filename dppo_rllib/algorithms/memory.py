@@ -15,9 +15,12 @@ from dppo_rllib.modules.policy import PolicyConfig
 from dppo_rllib.networks import Critic, CriticConfig
 
 _FLOAT, _INDEX = 4, 8  # bytes
-_PROCESS = 450e6  # Python with torch and RLlib before any network; measured, docs/architecture.md
-_ENVIRONMENT = 4e6  # one of MuJoCo's; measured
-_ACTIVATIONS = 256e6  # of a learner's thread at most, see `ChunkPPOLearner`
+# Memory of a process that it shares with no other, measured with Hopper (20 environments a runner):
+# main process 406 MB, runner 440 MB, learner with two threads 543 MB.
+_PROCESS = 400e6  # Python with torch and RLlib
+_ENVIRONMENT = 2e6
+_ACTIVATIONS = 50e6  # of a learner's thread with an MLP
+_MOST_ACTIVATIONS = 256e6  # with any network, see `piece_sizes`
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,19 @@ def expected_memory(config: ChunkConfig, policy: PolicyConfig) -> Memory:
         policy: The policy with the shapes of its environment.
     """
     actor, critic, chain_steps = _sizes(config, policy)
+    simple = config.network["type"] == "mlp" and config.vision is None
+    activations = (_ACTIVATIONS if simple else _MOST_ACTIVATIONS) * (config.learner_threads or 1)
     learners, runners = max(1, config.num_learners), max(1, config.num_env_runners)
     if isinstance(config, ChunkBCConfig):
         data = read_demonstrations(config.dataset or "").num_frames * _row_bytes(policy, 0)
         # Weights, their running average, gradients, and AdamW's two moments.
-        work = 5 * actor + 2 * data + _ACTIVATIONS
+        work = 5 * actor + 2 * data + activations
         return Memory(_PROCESS + work * (config.num_learners == 0), _PROCESS + work, 0, 0)
     chunks = config.rollout_fragment_length * config.num_envs_per_env_runner * runners
     data = chunks * _row_bytes(policy, chain_steps)
     # The base has no gradients; pairs are numbered by one permutation and its copy.
     learning = 2 * actor + critic + 3 * (actor + critic) + 2 * data / learners
-    learning += 2 * chunks * chain_steps * _INDEX + _ACTIVATIONS * (config.learner_threads or 1)
+    learning += 2 * chunks * chain_steps * _INDEX + activations
     acting = 2 * actor + config.num_envs_per_env_runner * _ENVIRONMENT + data / runners
     return Memory(
         main=_PROCESS

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from dppo_rllib.algorithms.memory import Memory
     from dppo_rllib.algorithms.placement import Cluster
 
+_COMMAND = 600e6  # bytes; measured
+
 
 def cores() -> int:
     """Of this process: a container or a batch system may leave it fewer than there are."""
@@ -45,13 +47,17 @@ def placement_table(config: ChunkConfig, cluster: Cluster, memory: Memory) -> Ta
     from rich.table import Table
 
     table = Table(title="Who runs where", caption=_caption(cluster, memory), caption_justify="left")
-    table.add_column("")
-    for heading in ("processes", "CPUs each", "GPUs each", "environments each", "memory each"):
+    table.add_column("", no_wrap=True)
+    for heading in ("processes", "CPUs", "GPUs", "environments", "memory"):
         table.add_column(heading, justify="right")
+    table.add_row("this command", "1", "0", "0", "", _gigabytes(_COMMAND))
     threads = config.learner_threads or 1
     per_learner = config.num_cpus_per_learner
     reserved = "1" if per_learner == "auto" else f"{per_learner:g}"
-    learner = (f"{reserved} ({threads} threads)", f"{config.num_gpus_per_learner:g}")
+    learner = (
+        f"{reserved} ({threads} threads)" if threads > 1 else reserved,
+        f"{config.num_gpus_per_learner:g}",
+    )
     envs, runners = str(config.num_envs_per_env_runner), config.num_env_runners
     parts = ["main process"]
     if config.num_learners == 0:
@@ -77,8 +83,8 @@ def placement_table(config: ChunkConfig, cluster: Cluster, memory: Memory) -> Ta
 
 def _caption(cluster: Cluster, memory: Memory) -> str:
     text = (
-        f"Ray divides them among {cluster}. CPUs are what Ray reserves. Memory is estimated from "
-        "networks, data and the measured size of a process; "
+        f"Ray divides them among {cluster}. Figures are of each process; CPUs and GPUs are what "
+        "Ray reserves. Memory is estimated from networks, data and the measured size of a process; "
     )
     if memory.trajectories:
         text += f"trajectories take another {_gigabytes(memory.trajectories)} of object stores; "
@@ -102,7 +108,7 @@ def warnings(config: ChunkConfig, cluster: Cluster, memory: Memory, *, waits: bo
     if waits:
         found.append("The cluster is busy, or grows first: training waits for its processes.")
     runners = config.num_env_runners if config.is_online else 0
-    needed = memory.main + config.num_learners * memory.learner + runners * memory.runner
+    needed = _COMMAND + memory.main + config.num_learners * memory.learner + runners * memory.runner
     there = cluster.total("memory") + cluster.total("object_store_memory")
     if there and needed + memory.trajectories > there:
         found.append(

@@ -6,7 +6,7 @@ import logging
 import os
 import posixpath
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -160,7 +160,13 @@ def run(
     global _watcher
     watcher = _watcher = Watcher(history, display, directory)
     try:
-        with quiet_ray(), interrupts(watcher.on_interrupt):
+        # W&B would write among Tune's files, which are copied before it has written its last.
+        trackers = os.environ.get("WANDB_DIR", str(directory.local))
+        with (
+            quiet_ray(),
+            interrupts(watcher.on_interrupt),
+            _environment("WANDB_DIR", trackers),
+        ):
             results = tuner.fit()
     finally:
         _watcher = None

@@ -18,6 +18,7 @@ class WandbCallback(WandbLoggerCallback):
         self.project = os.environ.get("WANDB_PROJECT", PROJECT)
         # A trial's id is its run's; Ray's own setting would begin the run anew.
         self.kwargs = {"resume": "allow", "mode": os.environ.get("WANDB_MODE", "online")}
-        if entity := os.environ.get("WANDB_ENTITY"):
-            self.kwargs["entity"] = entity
+        for name in ("entity", "dir"):
+            if value := os.environ.get(f"WANDB_{name.upper()}"):
+                self.kwargs[name] = value
         super().setup(*args, **kwargs)

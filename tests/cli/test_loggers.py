@@ -45,7 +45,7 @@ def test_a_run_is_logged_to_both(
         run.info.run_id, "env_runners/episode_return_mean"
     )
     assert [metric.step for metric in history] == [1, 2]
-    [offline] = output.glob("trial/wandb/offline-run-*")
+    [offline] = output.glob("wandb/offline-run-*")
     assert offline.name.endswith(run.data.tags["trial_id"])
     [log] = offline.glob("*.wandb")
     assert b"episode_return_mean" in log.read_bytes()
