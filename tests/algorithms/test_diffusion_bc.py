@@ -27,7 +27,7 @@ EPISODES = 40
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=4, include_dashboard=False, ignore_reinit_error=True)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, ignore_reinit_error=True)
     ray.cloudpickle.register_pickle_by_value(two_modes)
     yield
     ray.shutdown()

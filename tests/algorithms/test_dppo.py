@@ -30,7 +30,7 @@ ray.cloudpickle.register_pickle_by_value(two_modes)
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=4, include_dashboard=False, ignore_reinit_error=True)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, ignore_reinit_error=True)
     yield
     ray.shutdown()
 

@@ -26,11 +26,12 @@ DPPO = [sys.executable, "-c", "from dppo_rllib.cli import app; app()"]
 
 @pytest.fixture
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_a_trial_that_copies_a_better_one_learns_with_settings_of_its_own(
     cluster: None, tmp_path: Path
 ) -> None:

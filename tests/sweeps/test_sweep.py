@@ -37,7 +37,7 @@ def test_the_searcher_gets_a_space_that_it_can_read() -> None:
     for trial in range(3):
         drawn = sweep.search_alg.suggest(str(trial))
         assert 1e-4 <= drawn["actor_lr"] <= 1e-3
-        trial_config(drawn).validate()
+        trial_config({**sweep.param_space, **drawn}).validate()
 
 
 def test_the_papers_table_pairs_algorithms_with_policies_of_their_kind(

@@ -41,7 +41,7 @@ POLE = BehaviourSpec(
 def one_local_ray() -> Iterator[None]:
     running = ray.is_initialized()
     if not running:
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield
     if not running:
         ray.shutdown()
