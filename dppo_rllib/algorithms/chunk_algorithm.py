@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -20,7 +18,9 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
+from dppo_rllib.algorithms.whole_checkpoints import WholeCheckpoints, storage_path
+from dppo_rllib.checkpoints import PolicyCheckpoint
+from dppo_rllib.checkpoints.policy_checkpoint import POLICY, send_policy
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.chunk_module import shapes_of
 from dppo_rllib.modules.policies import policy_config_from_dict
@@ -28,7 +28,7 @@ from dppo_rllib.rollouts.episode_metrics import LENGTH_SUM, NUM_SUCCESSES, RETUR
 from dppo_rllib.rollouts.evaluation import success_interval
 
 
-class ChunkAlgorithm(Algorithm):
+class ChunkAlgorithm(WholeCheckpoints, Algorithm):
     """An algorithm that trains a policy that acts in chunks."""
 
     def setup(self, config: AlgorithmConfig) -> None:
@@ -93,24 +93,20 @@ class ChunkAlgorithm(Algorithm):
     @classmethod
     def from_checkpoint(cls, path: Any, filesystem: Any = None, **kwargs: Any) -> Any:
         """RLlib's, which also takes a relative path."""
-        return super().from_checkpoint(
-            path if filesystem else _absolute(path), filesystem, **kwargs
-        )
+        source = storage_path(filesystem, path)
+        return super().from_checkpoint(source.path, source.filesystem, **kwargs)
 
-    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
-        """RLlib's checkpoint with the policy beside it, in `policy/`."""
-        filesystem = kwargs.get("filesystem")
-        saved = super().save_to_path(path if filesystem else _absolute(path), **kwargs)
-        root = str(saved)
-        if filesystem is None and "://" in root:
-            filesystem, root = pyarrow.fs.FileSystem.from_uri(root)
-        if filesystem is None:
-            save_policy(self.get_policy_checkpoint(), Path(root) / "policy")
-            return saved
-        with tempfile.TemporaryDirectory() as scratch:
-            local = save_policy(self.get_policy_checkpoint(), Path(scratch) / "policy")
-            pyarrow.fs.copy_files(str(local), f"{root}/policy", destination_filesystem=filesystem)
-        return saved
+    def save_to_path(self, path: Any = None, *, filesystem: Any = None, **kwargs: Any) -> str:
+        """RLlib's checkpoint with the policy beside it, in `policy/`, which is written last."""
+        target = storage_path(filesystem, tempfile.mkdtemp() if path is None else path)
+        super().save_to_path(target.path, filesystem=target.filesystem, **kwargs)
+        send_policy(self.get_policy_checkpoint(), target / POLICY)
+        return str(target)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Tune's hook: all but the policy, which `save` adds."""
+        options = {"use_msgpack": self.config._use_msgpack_checkpoints}
+        super().save_to_path(checkpoint_dir, **options)
 
 
 def checked(results: Any) -> list[Any]:
@@ -141,9 +137,3 @@ def _described_environment(config: AlgorithmConfig) -> dict[str, Any] | None:
     except TypeError:
         return None
     return described
-
-
-def _absolute(path: Any) -> Any:
-    """RLlib takes a relative path for the address of something remote."""
-    is_local = path is not None and "://" not in str(path)
-    return str(Path(path).expanduser().absolute()) if is_local else path

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dppo_rllib.algorithms.chunk_config import POSITIVE, ChunkConfig
 from dppo_rllib.algorithms.ppo_learner import ChunkPPOLearner
-from dppo_rllib.checkpoints import PolicyCheckpoint, load_policy
+from dppo_rllib.checkpoints import PolicyCheckpoint, StoragePath, load_policy
 from dppo_rllib.modules.chunk_module import ChunkRLModule
 from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.modules.policy import PolicyConfig
@@ -117,8 +117,9 @@ class ChunkPPOConfig(ChunkConfig):
 
         Args:
             base_policy: The policy to fine-tune: a directory of `save_policy` or the checkpoint of
-                an algorithm. Fields that describe it, its normalisation, and, if unset, the
-                environment are taken over; other arguments of the same call come after.
+                an algorithm, as a path or a URI. Fields that describe it, its normalisation, and,
+                if unset, the environment are taken over; other arguments of the same call come
+                after.
             critic: Architecture of the value network.
             reset_at_iteration: Restart all episodes at the start of each iteration.
             lambda_: GAE's lambda, per chunk.
@@ -164,7 +165,7 @@ class ChunkPPOConfig(ChunkConfig):
 
     def _inherit(self, base_policy: str | os.PathLike[str] | None) -> None:
         """Takes over what defines a policy."""
-        path = None if base_policy is None else os.path.abspath(base_policy)
+        path = None if base_policy is None else str(StoragePath.of(base_policy))
         if path == self.base_policy:
             return
         if path is None:

@@ -1,45 +1,60 @@
-"""Finding a policy in what a run leaves behind."""
+"""Finding a policy, and whole checkpoints, in what a run leaves behind."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from dppo_rllib.checkpoints.policy_checkpoint import WEIGHTS
+from dppo_rllib.checkpoints.policy_checkpoint import DESCRIPTION, POLICY
+from dppo_rllib.checkpoints.storage import StoragePath
 
-# A run's final policy, and Tune's checkpoints of it, in the directory of a trial, of an experiment
-# or of several.
-_PATTERNS = (
-    "policy/policy.json",
-    "checkpoint_*/policy/policy.json",
-    "*/checkpoint_*/policy/policy.json",
-    "*/*/checkpoint_*/policy/policy.json",
-)
+_CHECKPOINT = "checkpoint_"  # Tune's name; numbers of equal length follow
+_DEPTH = 2  # of trials below a directory: of an experiment, or of several
 
 
-def find_policy(path: str | os.PathLike[str]) -> Path:
+def find_policy(path: str | os.PathLike[str]) -> StoragePath:
     """The directory of the policy at `path`.
 
     Args:
         path: A policy, the checkpoint of an algorithm, or the directory of a run, of which the
-            final policy is taken, or that of the newest whole checkpoint.
+            final policy is taken, or that of the newest whole checkpoint. A path or a URI.
 
     Raises:
         FileNotFoundError: There is no policy.
+        ValueError: It is a URI that cannot be read.
     """
-    root = Path(path).expanduser().absolute()
-    if not root.exists():
-        raise FileNotFoundError(f"{path}: no such directory; expected a policy, checkpoint or run")
-    if (root / "policy.json").is_file():
-        return root
-    found = [file for pattern in _PATTERNS for file in root.glob(pattern)]
+    root = StoragePath.of(path)
+    try:
+        for final in (root, root / POLICY):
+            if (final / DESCRIPTION).is_file():
+                return final
+        if not root.exists():
+            raise FileNotFoundError(
+                f"{path}: no such directory; expected a policy, checkpoint or run"
+            )
+        found, folders = whole_checkpoints(root), [root]
+        for _ in range(_DEPTH):
+            folders = [below for folder in folders for below in folder.folders()]
+            found += [whole for folder in folders for whole in whole_checkpoints(folder)]
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
     if not found:
         raise FileNotFoundError(
-            f"{path}: no policy in it; expected a directory with policy.json, a checkpoint of an "
+            f"{path}: no policy in it; expected a directory with {DESCRIPTION}, a checkpoint of an "
             "algorithm, or a run with checkpoints"
         )
-    final = [file.parent for file in found if file.parents[1] == root]
-    # A kill may leave a checkpoint without its weights, which are copied file by file.
-    whole = [file.parent for file in found if (file.parent / WEIGHTS).is_file()]
-    # Names of checkpoints have numbers of equal length.
-    return (final or sorted(whole or [found[0].parent], key=lambda p: p.parent.name)[-1:])[-1]
+    return max(found, key=lambda checkpoint: checkpoint.name) / POLICY
+
+
+def whole_checkpoints(trial: StoragePath) -> list[StoragePath]:
+    """Checkpoints in the directory of a trial, oldest first.
+
+    The policy is what is written last: one that has none is being written, or was when its machine
+    died.
+    """
+    return [
+        folder
+        for folder in trial.folders()
+        if folder.name.startswith(_CHECKPOINT) and (folder / POLICY / DESCRIPTION).is_file()
+    ]

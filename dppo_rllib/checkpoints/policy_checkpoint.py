@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
+from dppo_rllib.checkpoints.storage import StoragePath
 from dppo_rllib.datasets.atomic import new_directory
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.config_dicts import build_dataclass
@@ -23,7 +25,8 @@ from dppo_rllib.modules.policy import ChunkPolicy, PolicyConfig
 from dppo_rllib.networks import Critic, CriticConfig
 
 FORMAT_VERSION = 1
-_JSON, WEIGHTS = "policy.json", "policy.safetensors"
+DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
+POLICY = "policy"  # the directory within the checkpoint of an algorithm
 _NONE = type(None)
 _FIELDS = {
     "config": (dict,),
@@ -81,7 +84,7 @@ def save_policy(checkpoint: PolicyCheckpoint, path: str | os.PathLike[str]) -> P
         FileExistsError: There is something else at `path`.
     """
     target = Path(path).absolute()
-    if target.exists() and not (target / _JSON).is_file() and any(target.iterdir()):
+    if target.exists() and not (target / DESCRIPTION).is_file() and any(target.iterdir()):
         raise FileExistsError(f"{path}: holds other files; expected a new directory or a policy")
     normalization = checkpoint.normalization
     description = {
@@ -96,29 +99,43 @@ def save_policy(checkpoint: PolicyCheckpoint, path: str | os.PathLike[str]) -> P
     weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()}
     with new_directory(target, overwrite=True) as directory:
         save_file(weights, directory / WEIGHTS)
-        (directory / _JSON).write_text(json.dumps(description, indent=2) + "\n")
+        (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     return target
+
+
+def send_policy(checkpoint: PolicyCheckpoint, target: StoragePath) -> None:
+    """Writes a policy to wherever `target` is; its description, which readers look for, is last."""
+    if target.is_local:
+        save_policy(checkpoint, target)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        written = save_policy(checkpoint, Path(scratch) / POLICY)
+        for name in (WEIGHTS, DESCRIPTION):
+            (target / name).copy_from(written / name)
 
 
 def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
     """Reads a policy, strictly: its weights must be exactly those its configuration asks for.
 
     Args:
-        path: A policy's directory, or the checkpoint of an algorithm that holds one.
+        path: A policy's directory, or the checkpoint of an algorithm that holds one; a path or a
+            URI.
 
     Raises:
         FileNotFoundError: There is no policy at `path`.
         ValueError: A field is unknown, missing or contradicts another, or weights are missing,
             unknown or misshapen.
+        OSError: The storage cannot be reached.
     """
-    directory = Path(path)
-    if not (directory / _JSON).is_file():
-        directory = directory / "policy"
-    if not (directory / _JSON).is_file():
+    directory = StoragePath.of(path)
+    if not (directory / DESCRIPTION).is_file():
+        directory = directory / POLICY
+    if not (directory / DESCRIPTION).is_file():
         raise FileNotFoundError(
-            f"no policy at {path}: expected a directory with {_JSON}, or a checkpoint of dppo_rllib"
+            f"no policy at {path}: expected a directory with {DESCRIPTION}, or a checkpoint of "
+            "dppo_rllib"
         )
-    source = directory / _JSON
+    source = directory / DESCRIPTION
     values = _read_description(source)
     try:
         config = policy_config_from_dict(values.pop("config"))
@@ -129,7 +146,7 @@ def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{source}: {error}") from error
     try:
-        weights = load_file(directory / WEIGHTS)
+        weights = load((directory / WEIGHTS).read_bytes())
     except Exception as error:  # safetensors' own error type has no public base class
         raise ValueError(f"{directory / WEIGHTS}: cannot be read ({error})") from error
     checkpoint = PolicyCheckpoint(config, weights, normalization, **values)
@@ -137,9 +154,9 @@ def load_policy(path: str | os.PathLike[str]) -> PolicyCheckpoint:
     return checkpoint
 
 
-def _read_description(source: Path) -> dict[str, Any]:
+def _read_description(source: StoragePath) -> dict[str, Any]:
     try:
-        values = json.loads(source.read_text())
+        values = json.loads(source.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{source}: not valid JSON ({error})") from error
     if not isinstance(values, dict):

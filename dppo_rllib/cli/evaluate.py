@@ -13,7 +13,9 @@ from dppo_rllib.cli.errors import user_errors
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="Policy, checkpoint, or directory of a run.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="Policy, checkpoint, or directory of a run; a path or a URI.")
+    ],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each kind.")] = 50,
     seed: Annotated[int, typer.Option(help="Of environments and noise.")] = 0,
     task: Annotated[

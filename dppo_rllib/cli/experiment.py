@@ -13,11 +13,13 @@ import typer
 from rich.console import Console
 
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
-from dppo_rllib.checkpoints import load_policy, save_policy
+from dppo_rllib.algorithms.memory import expected_memory
+from dppo_rllib.algorithms.placement import Cluster
+from dppo_rllib.checkpoints import StoragePath, load_policy, save_policy
 from dppo_rllib.checkpoints.evaluation import make_env
 from dppo_rllib.cli.errors import user_errors
 from dppo_rllib.cli.history import FINETUNE_COLUMNS, PRETRAIN_COLUMNS, History
-from dppo_rllib.cli.placement import place, start_ray
+from dppo_rllib.cli.placement import placement_table, start_ray, warnings
 from dppo_rllib.cli.plan import Plan
 from dppo_rllib.cli.progress import FINETUNE_SHOWN, PRETRAIN_SHOWN, RunDisplay, duration
 from dppo_rllib.cli.report import (
@@ -29,6 +31,7 @@ from dppo_rllib.cli.report import (
     settings_table,
 )
 from dppo_rllib.cli.run import TRIAL, Outcome, new_tuner, restored_tuner, run, shut_down
+from dppo_rllib.cli.run_directory import METRICS
 from dppo_rllib.cli.video import record_video
 from dppo_rllib.datasets.atomic import write_text
 from dppo_rllib.tasks import get_task
@@ -41,19 +44,41 @@ def run_experiment(plan: Plan) -> None:
     console = Console()
     started = time.monotonic()
     console.print(settings_table(f"dppo {plan.command}", _describe(plan)))
-    plan.save()
-    if plan.start is not None and plan.before is None:
-        plan.before = _evaluate(console, plan, plan.start, "before")
-        plan.save()
-        console.print(results_table("Before", {"before": plan.before}))
-    history = _history(plan)
-    outcome = _train(console, plan, history)
+    start_ray()
+    try:
+        _settle(console, plan)
+        if plan.start is not None and plan.before is None:
+            plan.before = _evaluate(console, plan, plan.start, "before")
+            plan.save()
+            console.print(results_table("Before", {"before": plan.before}))
+        history = _history(plan)
+        outcome = _train(console, plan, history)
+    finally:
+        shut_down()
     if outcome.error is not None or outcome.interrupted or outcome.checkpoint is None:
         _stopped(console, plan, outcome)
     assert outcome.checkpoint is not None
-    policy = save_policy(load_policy(outcome.checkpoint), plan.output / "policy")
+    policy = save_policy(load_policy(outcome.checkpoint), plan.directory.local / "policy")
     after = _evaluate(console, plan, policy, "after")
     _report(console, plan, history, after, time.monotonic() - started)
+    plan.directory.send()
+    console.print(settings_table("Files", _files(plan)))
+
+
+def _settle(console: Console, plan: Plan) -> None:
+    """Settles who runs where, shows it, and writes the plan down."""
+    cluster = Cluster.connected()
+    with user_errors():
+        plan.settle(cluster)
+    if plan.config is not None and plan.policy is not None:
+        memory = expected_memory(plan.config, plan.policy)
+        console.print(placement_table(plan.config, cluster, memory))
+        waits = not plan.request.fits(cluster.free)
+        for text in warnings(plan.config, cluster, memory, waits=waits):
+            console.print(f"[yellow]{text}[/yellow]")
+    with user_errors():
+        plan.save()
+    plan.keep_start()
 
 
 def _describe(plan: Plan) -> dict[str, Any]:
@@ -66,45 +91,37 @@ def _describe(plan: Plan) -> dict[str, Any]:
             envs = max(1, config.num_env_runners) * config.num_envs_per_env_runner
             chunks = envs * config.rollout_fragment_length
             rows["sampling"] = (
-                f"{config.num_env_runners} runners, {envs} environments, {chunks:,} chunks of "
-                f"{config.act_steps} actions an iteration"
+                f"{envs} environments, {chunks:,} chunks of {config.act_steps} actions an iteration"
             )
         else:
             rows["data"] = getattr(config, "dataset", None)
-        rows["learners"] = config.num_learners
     rows["epochs" if plan.command == "pretrain" else "iterations"] = plan.iterations
     if plan.settings:
         rows["changed"] = ", ".join(f"{k}={v}" for k, v in plan.settings.items())
     rows |= {"evaluation": f"{plan.episodes} episodes of each kind", "seed": plan.seed}
-    return rows | {"output": plan.output}
+    return rows | {"output": plan.directory}
 
 
 def _history(plan: Plan) -> History:
     columns = FINETUNE_COLUMNS if plan.command == "finetune" else PRETRAIN_COLUMNS
-    return History(plan.output / "metrics.csv", columns)
+    return History(plan.directory.local / METRICS, columns)
 
 
 def _train(console: Console, plan: Plan, history: History) -> Outcome:
     unit, shown = ("iteration", FINETUNE_SHOWN)
     if plan.command == "pretrain":
         unit, shown = ("epoch", PRETRAIN_SHOWN)
-    start_ray()
-    try:
-        if plan.config is None:
-            tuner = restored_tuner(ALGORITHMS[plan.algorithm], plan.output)
-        else:
-            with user_errors():
-                place(plan.config, {key.partition(".")[0] for key in plan.settings})
-            tuner = new_tuner(plan.config, plan.output, plan.iterations)
-        with RunDisplay(console, unit, plan.iterations, shown) as display:
-            return run(tuner, history, display)
-    finally:
-        shut_down()
+    if plan.config is None:
+        tuner = restored_tuner(ALGORITHMS[plan.algorithm], plan.directory.path)
+    else:
+        tuner = new_tuner(plan.config, plan.directory.path, plan.iterations, plan.loggers)
+    with RunDisplay(console, unit, plan.iterations, shown) as display:
+        return run(tuner, history, display, plan.directory)
 
 
 def _stopped(console: Console, plan: Plan, outcome: Outcome) -> None:
     """Says how to go on; does not return."""
-    again = f"dppo {plan.command} --resume {_short(plan.output)}"
+    again = f"dppo {plan.command} --resume {_short(plan.directory.path)}"
     if outcome.interrupted:
         console.print(
             f"Stopped. Go on with:\n  [bold]{again}[/bold]"
@@ -113,11 +130,11 @@ def _stopped(console: Console, plan: Plan, outcome: Outcome) -> None:
         )
         raise typer.Exit(_INTERRUPTED)
     console.print(f"[red]Training failed.[/red] Once the cause is gone:\n  {again}")
-    raise outcome.error or RuntimeError(f"no checkpoint in {plan.output}")
+    raise outcome.error or RuntimeError(f"no checkpoint in {plan.directory}")
 
 
 def _evaluate(
-    console: Console, plan: Plan, policy: Path, title: str
+    console: Console, plan: Plan, policy: str | Path, title: str
 ) -> dict[str, dict[str, float]]:
     task = get_task(plan.task)
     checkpoint = load_policy(policy)
@@ -137,7 +154,7 @@ def _evaluate(
         with console.status(f"recording {title}.mp4"):
             problem = record_video(
                 policy,
-                plan.output / f"{title}.mp4",
+                plan.directory.local / f"{title}.mp4",
                 seed=plan.seed,
                 task=task.name,
                 tasks_from=plan.tasks_from,
@@ -158,7 +175,7 @@ def _report(
     columns = {"before": plan.before} if plan.before is not None else {}
     table = results_table(plan.task, {**columns, "after": after})
     steps, trained = history.last("env_steps"), history.last("seconds_total") or 0.0
-    curve = plan.output / "learning_curve.png"
+    curve = plan.directory.local / "learning_curve.png"
     if plan.command == "finetune":
         before = None if plan.before is None else plan.before["stochastic"]
         plot_returns(history, before, after["stochastic"], curve)
@@ -186,30 +203,30 @@ def _report(
         },
     }
     text = json.dumps(summary, indent=2, default=str)
-    write_text(plan.output / "summary.json", text + "\n")
-    console.print(settings_table("Files", _files(plan)))
+    write_text(plan.directory.local / "summary.json", text + "\n")
 
 
-def _files(plan: Plan) -> dict[str, Any]:
-    output = plan.output
+def _files(plan: Plan) -> dict[str, str]:
+    output = plan.directory.path
     files = {
         "policy": output / "policy",
-        "metrics": output / "metrics.csv",
+        "metrics": output / METRICS,
         "all metrics": output / TRIAL / "progress.csv",
-        "TensorBoard": f"tensorboard --logdir {_short(output / TRIAL)}",
         "learning curve": output / "learning_curve.png",
         "summary": output / "summary.json",
         "checkpoints": output / TRIAL,
     }
-    videos = [str(_short(p)) for p in (output / "before.mp4", output / "after.mp4") if p.is_file()]
+    shown = {name: _short(path) for name, path in files.items()}
+    shown["TensorBoard"] = f"tensorboard --logdir {_short(output / TRIAL)}"
+    videos = [n for n in ("before.mp4", "after.mp4") if (plan.directory.local / n).is_file()]
     if videos:
-        files["videos"] = ", ".join(videos)
-    return {k: _short(v) if isinstance(v, Path) else v for k, v in files.items()}
+        shown["videos"] = ", ".join(_short(output / name) for name in videos)
+    return shown
 
 
-def _short(path: Path) -> Path:
+def _short(path: StoragePath) -> str:
     """Relative to the working directory where it is below it."""
     try:
-        return path.relative_to(Path.cwd())
+        return str(Path(str(path)).relative_to(Path.cwd()))
     except ValueError:
-        return path
+        return str(path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.loggers import LoggerOption
 from dppo_rllib.cli.settings import SetOption
 
 
@@ -16,8 +16,12 @@ def finetune(
         str | None, typer.Argument(help="Name of a task; not needed with --resume.")
     ] = None,
     start: Annotated[
-        Path | None,
-        typer.Option("--from", help="Policy, checkpoint or run to start from; default: the task's"),
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Policy, checkpoint or run to start from, a path or a URI; default: the task's.",
+        ),
     ] = None,
     algorithm: Annotated[
         str | None,
@@ -28,10 +32,19 @@ def finetune(
     settings: SetOption = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations.")] = None,
     runners: Annotated[
-        int | None, typer.Option(min=0, help="Environment runners; default: one per core.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Environment runners, 0: in the main process; default: one per core of this "
+            "machine, or of the cluster that RAY_ADDRESS names.",
+        ),
     ] = None,
     learners: Annotated[
         int | None, typer.Option(min=0, help="Learners, 1 by default; 0: in the main process.")
+    ] = None,
+    gpus_per_learner: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of each learner; default: one if there are enough, else none."),
     ] = None,
     episodes: Annotated[
         int | None,
@@ -41,10 +54,20 @@ def finetune(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything; default: 0.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="New directory; default: results/<task>-finetune-<time>.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="New directory for all that the run leaves: a path, or a URI such as "
+            "s3://bucket/run; default: results/<task>-finetune-<time>.",
+        ),
     ] = None,
+    logger: LoggerOption = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Directory of an interrupted run, to go on with it.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of an interrupted run, to go on with it; a path or a URI.",
+        ),
     ] = None,
     video: Annotated[bool, typer.Option(help="Record before.mp4 and after.mp4.")] = True,
 ) -> None:
@@ -64,9 +87,11 @@ def finetune(
                 "iterations": iterations,
                 "runners": runners,
                 "learners": learners,
+                "gpus-per-learner": gpus_per_learner,
                 "episodes": episodes,
                 "seed": seed,
                 "output": output,
+                "logger": logger,
             }
             plan = check_resume(resume, "finetune", given, video=video)
         else:
@@ -78,9 +103,11 @@ def finetune(
                 iterations=iterations,
                 runners=runners,
                 learners=1 if learners is None else learners,
+                gpus_per_learner=gpus_per_learner,
                 episodes=episodes or 40,
                 seed=seed or 0,
                 output=output,
+                loggers=logger or [],
                 video=video,
             )
     run_experiment(plan)

@@ -1,4 +1,4 @@
-"""Who gets which processors and accelerators."""
+"""Starting Ray, and showing who runs where before anything does."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from dppo_rllib.algorithms.chunk_config import ChunkConfig
+    from dppo_rllib.algorithms.memory import Memory
+    from dppo_rllib.algorithms.placement import Cluster
+
+_COMMAND = 600e6  # bytes; measured
 
 
-def default_runners(num_envs: int) -> int:
-    """Number of cores, lowered to a divisor of `num_envs`."""
-    # A container or a batch system may leave this process fewer cores than there are.
+def cores() -> int:
+    """Of this process: a container or a batch system may leave it fewer than there are."""
     affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(n for n in range(1, min(cores, num_envs) + 1) if num_envs % n == 0)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def quiet_logs() -> None:
@@ -30,76 +34,85 @@ def start_ray() -> None:
 
     if ray.is_initialized():
         return
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    else:
-        ray.init(include_dashboard=False, **quiet)
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if not os.environ.get("RAY_ADDRESS"):
+        options["include_dashboard"] = False
+        if cores() < (os.cpu_count() or 1):
+            options["num_cpus"] = cores()  # Ray counts all
+    ray.init(**options)
 
 
-def place(config: ChunkConfig, chosen: set[str]) -> None:
-    """Divides the cluster among main process, learners and runners.
+def placement_table(config: ChunkConfig, cluster: Cluster, memory: Memory) -> Table:
+    """Who runs where: processes, what Ray reserves for each, and the memory each will need."""
+    from rich.table import Table
 
-    On one machine runners and learners take turns, so that each may use all cores in its turn:
-    what Ray reserves is then only what lets them all start. On a cluster every runner and learner
-    reserves a core, which spreads them.
+    table = Table(title="Who runs where", caption=_caption(cluster, memory), caption_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in ("processes", "CPUs", "GPUs", "environments", "memory"):
+        table.add_column(heading, justify="right")
+    table.add_row("this command", "1", "0", "0", "", _gigabytes(_COMMAND))
+    threads = config.learner_threads or 1
+    per_learner = config.num_cpus_per_learner
+    reserved = "1" if per_learner == "auto" else f"{per_learner:g}"
+    learner = (
+        f"{reserved} ({threads} threads)" if threads > 1 else reserved,
+        f"{config.num_gpus_per_learner:g}",
+    )
+    envs, runners = str(config.num_envs_per_env_runner), config.num_env_runners
+    parts = ["main process"]
+    if config.num_learners == 0:
+        parts.append("learner")
+    if config.is_online and runners == 0:
+        parts.append("environments")
+    main_cpus = f"{config.num_cpus_for_main_process:g}"
+    table.add_row(
+        " with ".join([parts[0], " and ".join(parts[1:])]) if parts[1:] else parts[0],
+        "1",
+        *(learner if config.num_learners == 0 else (main_cpus, "0")),
+        envs if "environments" in parts else "",
+        _gigabytes(memory.main),
+    )
+    if config.num_learners > 0:
+        rows = (*learner, "", _gigabytes(memory.learner))
+        table.add_row("learner", str(config.num_learners), *rows)
+    if config.is_online and runners > 0:
+        runner = (f"{config.num_cpus_per_env_runner:g}", f"{config.num_gpus_per_env_runner:g}")
+        table.add_row("runner", str(runners), *runner, envs, _gigabytes(memory.runner))
+    return table
+
+
+def _caption(cluster: Cluster, memory: Memory) -> str:
+    text = (
+        f"Ray divides them among {cluster}. Figures are of each process; CPUs and GPUs are what "
+        "Ray reserves. Memory is estimated from networks, data and the measured size of a process; "
+    )
+    if memory.trajectories:
+        text += f"trajectories take another {_gigabytes(memory.trajectories)} of object stores; "
+    return text + "large simulators and GPUs are not counted."
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def warnings(config: ChunkConfig, cluster: Cluster, memory: Memory, *, waits: bool) -> list[str]:
+    """What may go wrong, in words.
 
     Args:
-        config: The configuration; changed.
-        chosen: Names of settings that the user gave, which stay.
-
-    Raises:
-        ValueError: The cluster is too small; Ray would wait for it to grow.
+        config: What will run.
+        cluster: Where.
+        memory: What it needs.
+        waits: It fits, but not beside what runs already.
     """
-    import ray
-
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0))
-    settings: dict[str, Any] = {}
-    if len(nodes) > 1:
-        settings |= {"num_cpus_per_env_runner": 1, "num_cpus_per_learner": 1}
-    else:
-        share = _fitting_share(config, resources.get("CPU", 1.0))
-        settings |= {
-            "num_cpus_for_main_process": share["main"],
-            "num_cpus_per_learner": share["learner"],
-            "num_cpus_per_env_runner": share["runner"],
-            "learner_threads": max(1, int(resources.get("CPU", 1)) // max(1, config.num_learners)),
-        }
-    if 0 < max(1, config.num_learners) <= gpus:
-        settings["num_gpus_per_learner"] = 1
-    for name, value in settings.items():
-        if name not in chosen:
-            setattr(config, name, value)
-    _check_fits(config, resources)
-
-
-def _check_fits(config: ChunkConfig, resources: dict[str, float]) -> None:
-    runners, learners = config.num_env_runners, config.num_learners
-    per_learner = config.num_cpus_per_learner
-    cpus = (
-        config.num_cpus_for_main_process
-        + runners * config.num_cpus_per_env_runner
-        + learners * (1 if per_learner == "auto" else per_learner)
-    )
-    gpus = runners * config.num_gpus_per_env_runner
-    gpus += max(1, learners) * config.num_gpus_per_learner
-    for kind, asked in (("CPU", cpus), ("GPU", gpus)):
-        if asked > resources.get(kind, 0) + 1e-6:
-            raise ValueError(
-                f"--runners {runners} --learners {learners}: need {asked:g} {kind}s, but Ray has "
-                f"{resources.get(kind, 0):g}; expected fewer of them, or smaller shares with --set "
-                f"num_{kind.lower()}s_per_env_runner and num_{kind.lower()}s_per_learner"
-            )
-
-
-def _fitting_share(config: ChunkConfig, cpus: float) -> dict[str, float]:
-    """CPUs each process reserves, halved until all fit."""
-    share = {"main": 1.0, "learner": 0.5, "runner": 0.25}
-    counts = {"main": 1, "learner": config.num_learners, "runner": config.num_env_runners}
-    for name in ("main", *["runner", "learner", "main"] * 5):
-        if sum(share[part] * counts[part] for part in share) <= cpus:
-            break
-        share[name] /= 2
-    return share
+    found = []
+    if waits:
+        found.append("The cluster is busy, or grows first: training waits for its processes.")
+    runners = config.num_env_runners if config.is_online else 0
+    needed = _COMMAND + memory.main + config.num_learners * memory.learner + runners * memory.runner
+    there = cluster.total("memory") + cluster.total("object_store_memory")
+    if there and needed + memory.trajectories > there:
+        found.append(
+            f"About {_gigabytes(needed)} of memory are needed, but Ray has {_gigabytes(there)}: "
+            "processes may be killed."
+        )
+    return found

@@ -7,32 +7,37 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from typing import Any, Literal
-
-from ray import tune
 
 from dppo_rllib.algorithms.apply_settings import apply_settings, validate
 from dppo_rllib.algorithms.bc import ChunkBCConfig
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.algorithms.chunk_config import ChunkConfig
-from dppo_rllib.checkpoints import load_policy
+from dppo_rllib.algorithms.placement import Cluster, Request, place
+from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
+from dppo_rllib.checkpoints import StoragePath, load_policy, save_policy
 from dppo_rllib.checkpoints.find import find_policy
-from dppo_rllib.cli.placement import default_runners
+from dppo_rllib.cli.loggers import check_loggers
+from dppo_rllib.cli.run_directory import RUN_FILE, RunDirectory
 from dppo_rllib.cli.settings import parse_settings
 from dppo_rllib.datasets import read_demonstrations
 from dppo_rllib.datasets.atomic import write_text
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.modules.chunk_module import shapes_of
+from dppo_rllib.modules.policy import PolicyConfig
 from dppo_rllib.tasks import Task, get_task, missing_requirements, task_names
 from dppo_rllib.tasks.load import load_tasks, loaded_files
 
 Command = Literal["finetune", "pretrain"]
-_RUN_FILE = "run.json"
+# Attributes that run.json does not hold.
+_NOT_SAVED = ("directory", "config", "policy", "chosen")
+_START = "start"  # directory of the policy to start from
 _OPTIONS = {
     "num_env_runners": "--runners",
     "num_learners": "--learners",
+    "num_gpus_per_learner": "--gpus-per-learner",
     "seed": "--seed",
     "base_policy": "--from",
 }
@@ -48,44 +53,53 @@ class Plan:
         command: What to do.
         task: On which task.
         algorithm: What trains; its name.
-        output: Where its files go.
+        directory: Where its files go.
         iterations: Training iterations (epochs of pre-training).
         episodes: Of each evaluation.
         seed: Of everything.
-        start: Policy that is fine-tuned; None when pre-training.
+        start: Address of the policy that is fine-tuned; None when pre-training.
         video: Whether to record videos.
         tasks_from: Files with tasks of the user's own.
+        loggers: Experiment trackers beside the files.
         settings: What was given with `--set`.
         before: Evaluation of the start, once it is done.
+        request: What it reserves; empty until it is settled.
         config: The algorithm's configuration; None for a run that is resumed.
+        policy: What is trained, with the shapes of its environment; None for such a run.
+        chosen: Names of the settings that the user gave.
     """
 
     command: Command
     task: str
     algorithm: str
-    output: Path
+    directory: RunDirectory
     iterations: int
     episodes: int
     seed: int
-    start: Path | None
+    start: str | None
     video: bool
     tasks_from: list[str]
+    loggers: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     before: dict[str, dict[str, float]] | None = None
+    request: Request = field(default_factory=lambda: Request([]))
     config: ChunkConfig | None = None
+    policy: PolicyConfig | None = None
+    chosen: set[str] = field(default_factory=set)
 
     @classmethod
     def finetune(
         cls,
         task_name: str | None,
         *,
-        start: Path | None,
+        start: str | None,
         algorithm: str | None,
         settings: Sequence[str],
         iterations: int | None,
         runners: int | None,
         learners: int,
-        output: Path | None,
+        gpus_per_learner: float | None,
+        output: str | None,
         **common: Any,
     ) -> Plan:
         """Fine-tuning.
@@ -103,21 +117,23 @@ class Plan:
         config = task.finetune_config(
             policy,
             algorithm=algorithm,
-            num_env_runners=default_runners(task.num_envs) if runners is None else runners,
+            num_env_runners=1 if runners is None else runners,  # `settle` divides them otherwise
         )
         plan = cls(
             command="finetune",
             task=task.name,
             algorithm=config.algo_class.__name__,
-            output=_new_output(output, task, "finetune"),
+            directory=_new_directory(output, task, "finetune"),
             iterations=iterations or task.iterations,
-            start=policy,
+            start=None if policy is None else str(policy),
             tasks_from=[str(path) for path in loaded_files()],
             settings=parse_settings(settings),
             config=config,
             **common,
         )
-        plan._finish(learners)
+        if runners is not None:
+            plan.chosen.add("num_env_runners")
+        plan._finish(learners, gpus_per_learner)
         return plan
 
     @classmethod
@@ -129,7 +145,8 @@ class Plan:
         epochs: int | None,
         settings: Sequence[str],
         learners: int,
-        output: Path | None,
+        gpus_per_learner: float | None,
+        output: str | None,
         **common: Any,
     ) -> Plan:
         """Pre-training.
@@ -147,7 +164,7 @@ class Plan:
             command="pretrain",
             task=task.name,
             algorithm=config.algo_class.__name__,
-            output=_new_output(output, task, "pretrain"),
+            directory=_new_directory(output, task, "pretrain"),
             iterations=epochs or task.epochs,
             start=None,
             tasks_from=[str(path) for path in loaded_files()],
@@ -155,10 +172,10 @@ class Plan:
             config=config,
             **common,
         )
-        plan._finish(learners)
+        plan._finish(learners, gpus_per_learner)
         return plan
 
-    def _finish(self, learners: int) -> None:
+    def _finish(self, learners: int, gpus_per_learner: float | None) -> None:
         assert self.config is not None
         for key in self.settings:
             if option := _OPTIONS.get(key):
@@ -169,27 +186,72 @@ class Plan:
                     "own with --tasks-from"
                 )
         self.config.learners(num_learners=learners)
+        if gpus_per_learner is not None:
+            self.config.learners(num_gpus_per_learner=gpus_per_learner)
+            self.chosen.add("num_gpus_per_learner")
+        check_loggers(self.loggers)
+        self.chosen |= {key.partition(".")[0] for key in self.settings}
         self.config.debugging(seed=self.seed, log_level="ERROR")
         apply_settings(self.config, self.settings)
         # Checks may complete a configuration with what they find: not in the one that will run.
         validate(self.config.copy(copy_frozen=False))
-        _check_environment(get_task(self.task), self.config)
+        self.policy = _check_environment(get_task(self.task), self.config)
+
+    def settle(self, cluster: Cluster) -> None:
+        """Divides the cluster among the processes; a run that is resumed keeps its division.
+
+        Raises:
+            ValueError: It cannot be divided so.
+        """
+        asked = "the run's processes"
+        if config := self.config:
+            place(config, cluster, self.chosen)
+            validate(config.copy(copy_frozen=False))
+            self.request = Request.of(config)
+            asked = f"--learners {config.num_learners}"
+            if self.command == "finetune":
+                asked = f"--runners {config.num_env_runners} {asked}"
+        self.request.check(cluster, asked)
 
     def save(self) -> None:
-        """Writes down what a later `--resume` needs."""
-        values = {
-            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "config"
-        }
+        """Writes down what a later `--resume` needs.
+
+        Raises:
+            ValueError: It cannot be written where the run shall be.
+        """
+        values = {name: getattr(self, name) for name in _saved_fields()}
+        values["request"] = asdict(self.request)
         text = json.dumps(values, indent=2, default=str) + "\n"
-        self.output.mkdir(parents=True, exist_ok=True)
-        write_text(self.output / _RUN_FILE, text)
+        try:
+            self.directory.local.mkdir(parents=True, exist_ok=True)
+            write_text(self.directory.local / RUN_FILE, text)
+            self.directory.send()
+        except OSError as error:
+            raise ValueError(f"--output {self.directory}: cannot be written ({error})") from error
+
+    def keep_start(self) -> None:
+        """Puts the policy to start from into a directory that is remote.
+
+        The machine that trains, or that goes on with the run, may not be this one.
+        """
+        remote = not self.directory.path.is_local
+        if not (remote and self.start is not None and isinstance(self.config, ChunkPPOConfig)):
+            return
+        save_policy(load_policy(self.start), self.directory.local / _START)
+        self.directory.send()
+        # Not through `training`: what the policy brings along is there, some of it set anew.
+        self.config.base_policy = str(self.directory.path / _START)
 
 
-def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video: bool) -> Plan:
+def _saved_fields() -> set[str]:
+    return set(Plan.__dataclass_fields__) - set(_NOT_SAVED)
+
+
+def check_resume(run: str, command: Command, given: Mapping[str, Any], *, video: bool) -> Plan:
     """The plan of an interrupted run.
 
     Args:
-        run: Its output directory.
+        run: Its output directory, a path or a URI.
         command: What is to go on.
         given: Arguments of the command by name; None where the user said nothing.
         video: Whether videos are still wanted.
@@ -199,45 +261,55 @@ def check_resume(run: Path, command: Command, given: Mapping[str, Any], *, video
         ValueError: It is of another command, has not begun to train, or options were given that
             would change it.
     """
-    source = run / _RUN_FILE
-    if not source.is_file():
-        raise FileNotFoundError(f"--resume {run}: expected the output directory of an earlier run")
+    directory = RunDirectory.of(run)
     for name, value in given.items():
         if value is not None:
             raise ValueError(
                 f"--resume {run}: takes everything from that run, but {name}={value} is given "
                 f"too; for a new run that goes on from this one's policy use --from {run}"
             )
-    values = _read_run(source)
+    values = _read_run(directory)
     if values["command"] != command:
         raise ValueError(f"--resume {run}: was made by `dppo {values['command']}`")
-    begun = any(run.glob("experiment_state-*.json"))
-    if not begun or not tune.Tuner.can_restore(str(run.absolute())):
-        raise ValueError(
-            f"--resume {run}: it stopped before training began; delete it and start a new run"
-        )
+    _check_tune_state(directory.path)
+    check_loggers(values["loggers"])
     for path in values["tasks_from"]:
         load_tasks(path)
     get_task(values["task"])
     if values["algorithm"] not in ALGORITHMS:
-        raise ValueError(f"{source}: algorithm {values['algorithm']!r} is not of this version")
-    start = values["start"]
-    # The run may have been moved.
-    places = {"output": run.absolute(), "start": None if start is None else Path(start)}
-    return Plan(**{**values, **places, "video": values["video"] and video})
+        raise ValueError(f"{run}: algorithm {values['algorithm']!r} is not of this version")
+    values |= {"video": values["video"] and video, "request": Request(**values["request"])}
+    return Plan(**values, directory=directory)
 
 
-def _read_run(source: Path) -> dict[str, Any]:
-    expected = {name for name in Plan.__dataclass_fields__ if name != "config"}
+def _read_run(directory: RunDirectory) -> dict[str, Any]:
+    expected = _saved_fields()
     try:
-        values: dict[str, Any] = json.loads(source.read_text())
+        values: dict[str, Any] = json.loads((directory.local / RUN_FILE).read_bytes())
         if set(values) != expected:
             raise ValueError(f"fields {sorted(values)}, expected {sorted(expected)}")
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{source}: damaged or of another version ({error}); start a new run"
+            f"{directory}/{RUN_FILE}: damaged or of another version ({error}); start a new run"
         ) from error
     return values
+
+
+def _check_tune_state(path: StoragePath) -> None:
+    """Raises ValueError unless Tune can go on: it would start anew without a word."""
+    names = {file.name: file for file in path.files()}
+    states = sorted(name for name in names if fnmatch(name, "experiment_state-*.json"))
+    if not states or "tuner.pkl" not in names:
+        raise ValueError(
+            f"--resume {path}: it stopped before training began; delete it and start a new run"
+        )
+    try:
+        json.loads(names[states[-1]].read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"--resume {path}: {states[-1]} is damaged ({error}); start a new run from this one's "
+            f"newest checkpoint with --from {path}"
+        ) from error
 
 
 def _ready_task(name: str | None) -> Task:
@@ -249,7 +321,7 @@ def _ready_task(name: str | None) -> Task:
     return task
 
 
-def _check_policy(task: Task, path: Path) -> None:
+def _check_policy(task: Task, path: StoragePath) -> None:
     policy = load_policy(path)
     for name in ("obs_dim", "action_dim"):
         given, expected = getattr(policy.config, name), getattr(task, name)
@@ -260,8 +332,8 @@ def _check_policy(task: Task, path: Path) -> None:
             )
 
 
-def _check_environment(task: Task, config: ChunkConfig) -> None:
-    """Raises ValueError unless the policy fits what the task's environment shows."""
+def _check_environment(task: Task, config: ChunkConfig) -> PolicyConfig:
+    """The policy as it fits what the task's environment shows; raises ValueError if it does not."""
     env = make_chunked_env(
         task.env,
         1,
@@ -278,7 +350,7 @@ def _check_environment(task: Task, config: ChunkConfig) -> None:
             raise ValueError(
                 f"task {task.name}: {name}={expected}, but its environment has {shapes[name]}"
             )
-    config.policy_config(**shapes)
+    return config.policy_config(**shapes)
 
 
 def _check_dataset(task: Task, config: ChunkBCConfig) -> None:
@@ -292,14 +364,9 @@ def _check_dataset(task: Task, config: ChunkBCConfig) -> None:
     read_demonstrations(config.dataset).validate()
 
 
-def _new_output(output: Path | None, task: Task, command: str) -> Path:
+def _new_directory(output: str | None, task: Task, command: str) -> RunDirectory:
     if output is None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         # The process tells runs apart that start in the same second.
-        output = Path("results") / f"{task.name}-{command}-{stamp}-{os.getpid()}"
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(
-            f"--output {output}: exists already; expected a new directory (to go on with an "
-            "interrupted run use --resume)"
-        )
-    return output.absolute()
+        output = f"results/{task.name}-{command}-{stamp}-{os.getpid()}"
+    return RunDirectory.new(output)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.loggers import LoggerOption
 from dppo_rllib.cli.settings import SetOption
 
 
@@ -23,16 +23,30 @@ def pretrain(
     learners: Annotated[
         int | None, typer.Option(min=0, help="Learners, 1 by default; 0: in the main process.")
     ] = None,
+    gpus_per_learner: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of each learner; default: one if there are enough, else none."),
+    ] = None,
     episodes: Annotated[
         int | None,
         typer.Option(min=2, help="Evaluation episodes of each kind, afterwards; default: 40."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything; default: 0.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="New directory; default: results/<task>-pretrain-<time>.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="New directory for all that the run leaves: a path, or a URI such as "
+            "s3://bucket/run; default: results/<task>-pretrain-<time>.",
+        ),
     ] = None,
+    logger: LoggerOption = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Directory of an interrupted run, to go on with it.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of an interrupted run, to go on with it; a path or a URI.",
+        ),
     ] = None,
     video: Annotated[bool, typer.Option(help="Record after.mp4.")] = True,
 ) -> None:
@@ -50,9 +64,11 @@ def pretrain(
                 "epochs": epochs,
                 "set": settings,
                 "learners": learners,
+                "gpus-per-learner": gpus_per_learner,
                 "episodes": episodes,
                 "seed": seed,
                 "output": output,
+                "logger": logger,
             }
             plan = check_resume(resume, "pretrain", given, video=video)
         else:
@@ -62,9 +78,11 @@ def pretrain(
                 epochs=epochs,
                 settings=settings or [],
                 learners=1 if learners is None else learners,
+                gpus_per_learner=gpus_per_learner,
                 episodes=episodes or 40,
                 seed=seed or 0,
                 output=output,
+                loggers=logger or [],
                 video=video,
             )
     run_experiment(plan)

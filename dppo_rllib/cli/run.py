@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import posixpath
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,8 +17,11 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from dppo_rllib.checkpoints import StoragePath
 from dppo_rllib.cli.history import TROUBLES, History
+from dppo_rllib.cli.loggers import tracker_callbacks
 from dppo_rllib.cli.progress import RunDisplay
+from dppo_rllib.cli.run_directory import RunDirectory
 
 CHECKPOINT_FREQUENCY = 1  # a pre-empted node loses at most the iteration under way
 NUM_CHECKPOINTS = 2
@@ -30,12 +33,12 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        checkpoint: The newest checkpoint; None if it ended before the first.
+        checkpoint: Address of the newest checkpoint; None if it ended before the first.
         interrupted: It was stopped by Ctrl-C.
         error: What the trial raised, if it did.
     """
 
-    checkpoint: Path | None
+    checkpoint: str | None
     interrupted: bool
     error: Exception | None
 
@@ -43,8 +46,8 @@ class Outcome:
 class Watcher:
     """Stands between Tune's callbacks and one running command."""
 
-    def __init__(self, history: History, display: RunDisplay):
-        self.history, self.display = history, display
+    def __init__(self, history: History, display: RunDisplay, directory: RunDirectory):
+        self.history, self.display, self.directory = history, display, directory
         self.stopping = False
         self.stopped = False
 
@@ -54,6 +57,10 @@ class Watcher:
         for column, what in TROUBLES.items():
             if grown := self.history.growth(column):
                 self.display.say(f"[yellow]{grown:.0f} {what}[/yellow]")
+        try:
+            self.directory.send()
+        except OSError as error:
+            self.display.say(f"[yellow]metrics are sent with the next iteration: {error}[/yellow]")
         if self.stopping:
             result[SHOULD_CHECKPOINT] = True
 
@@ -111,15 +118,18 @@ def _trial_directory(trial: Trial) -> str:
     return TRIAL
 
 
-def new_tuner(config: AlgorithmConfig, output: Path, iterations: int) -> tune.Tuner:
-    """A run of `iterations` into `output`."""
+def new_tuner(
+    config: AlgorithmConfig, output: StoragePath, iterations: int, loggers: Sequence[str] = ()
+) -> tune.Tuner:
+    """A run of `iterations` into `output`, told to experiment trackers too."""
     return tune.Tuner(
         config.algo_class,
         param_space=config,
         tune_config=tune.TuneConfig(trial_dirname_creator=_trial_directory),
         run_config=tune.RunConfig(
             name=output.name,
-            storage_path=str(output.parent),
+            storage_path=posixpath.dirname(output.path),
+            storage_filesystem=output.filesystem,
             stop={"training_iteration": iterations},
             checkpoint_config=tune.CheckpointConfig(
                 num_to_keep=NUM_CHECKPOINTS,
@@ -127,30 +137,47 @@ def new_tuner(config: AlgorithmConfig, output: Path, iterations: int) -> tune.Tu
                 checkpoint_at_end=True,
             ),
             sync_config=tune.SyncConfig(sync_period=30),
-            callbacks=[WatchCallback()],
+            callbacks=[WatchCallback(), *tracker_callbacks(loggers)],
             verbose=0,
         ),
     )
 
 
-def restored_tuner(algorithm: type, output: Path) -> tune.Tuner:
+def restored_tuner(algorithm: type, output: StoragePath) -> tune.Tuner:
     """The unfinished run in `output`."""
-    return tune.Tuner.restore(str(output), trainable=algorithm, resume_errored=True)
+    return tune.Tuner.restore(
+        output.path,
+        trainable=algorithm,
+        resume_errored=True,
+        storage_filesystem=output.filesystem,
+    )
 
 
-def run(tuner: tune.Tuner, history: History, display: RunDisplay) -> Outcome:
+def run(
+    tuner: tune.Tuner, history: History, display: RunDisplay, directory: RunDirectory
+) -> Outcome:
     """Runs to the end, or to Ctrl-C."""
     global _watcher
-    watcher = _watcher = Watcher(history, display)
+    watcher = _watcher = Watcher(history, display, directory)
     try:
-        with quiet_ray(), interrupts(watcher.on_interrupt):
+        # W&B would write among Tune's files, which are copied before it has written its last.
+        trackers = os.environ.get("WANDB_DIR", str(directory.local))
+        with (
+            quiet_ray(),
+            interrupts(watcher.on_interrupt),
+            _environment("WANDB_DIR", trackers),
+        ):
             results = tuner.fit()
     finally:
         _watcher = None
     result = results[0]
     checkpoint = result.checkpoint
     return Outcome(
-        checkpoint=None if checkpoint is None else Path(checkpoint.path),
+        checkpoint=(
+            None
+            if checkpoint is None
+            else str(directory.path / TRIAL / posixpath.basename(checkpoint.path))
+        ),
         interrupted=watcher.stopped,
         error=result.error,
     )

@@ -19,7 +19,7 @@ _NEEDED = (
 
 
 def record_video(
-    policy: Path,
+    policy: str | os.PathLike[str],
     output: Path,
     *,
     seed: int,
@@ -30,7 +30,7 @@ def record_video(
     """Records one episode, greedily.
 
     Args:
-        policy: Directory of the policy.
+        policy: Directory of the policy, a path or a URI.
         output: The mp4 file.
         seed: Of the episode.
         task: Task whose environment to use; None takes the checkpoint's.

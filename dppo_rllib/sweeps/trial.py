@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray import tune
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from dppo_rllib.algorithms.apply_settings import apply_settings
 from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
+from dppo_rllib.algorithms.whole_checkpoints import WholeCheckpoints
+from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.tasks import Task, get_task, register
 
@@ -40,7 +41,7 @@ def trial_config(drawn: Mapping[str, Any]) -> ChunkPPOConfig:
     return config
 
 
-class TaskTrial(tune.Trainable):
+class TaskTrial(WholeCheckpoints):
     """Runs whatever algorithm a drawn configuration asks for.
 
     A Trainable around the algorithm, so that trials of one sweep may run different ones. Its
@@ -66,8 +67,13 @@ class TaskTrial(tune.Trainable):
         return {key: value for key, value in result.items() if key != _OF_TUNE}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """The algorithm's checkpoint, with the policy in it."""
-        self.algorithm.save_to_path(checkpoint_dir)
+        """The algorithm's checkpoint but for its policy."""
+        self.algorithm.save_checkpoint(checkpoint_dir)
+
+    def get_policy_checkpoint(self) -> PolicyCheckpoint:
+        """The algorithm's."""
+        policy: PolicyCheckpoint = self.algorithm.get_policy_checkpoint()
+        return policy
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Goes on from a checkpoint, also of another trial; settings stay this trial's."""

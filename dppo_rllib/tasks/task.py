@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,7 +138,7 @@ class Task:
 
     def finetune_config(
         self,
-        base_policy: str | Path | None = None,
+        base_policy: str | os.PathLike[str] | None = None,
         *,
         algorithm: str | None = None,
         num_env_runners: int = 2,

@@ -32,10 +32,29 @@ def run(
 
 def test_the_run_says_what_it_does_and_compares_before_with_after(run: tuple[Path, str]) -> None:
     _, text = run
-    for expected in ("ft_denoising_steps=2", "iteration 2/2", "before", "after", "±", "Wilson"):
+    for expected in (
+        "Who runs where",
+        "ft_denoising_steps=2",
+        "iteration 2/2",
+        "before",
+        "after",
+        "±",
+        "Wilson",
+    ):
         assert expected in text
     assert "Traceback" not in text
     assert "Search algorithm" not in text
+
+
+def test_what_can_never_start_is_refused_and_leaves_nothing(
+    dppo: Any, reach_policy: Path, tmp_path: Path
+) -> None:
+    processes = ["--runners", 4, "--learners", 1, "--gpus-per-learner", 64]
+    output = ["--output", tmp_path / "run"]
+    result = dppo("finetune", "reach", "--from", reach_policy, *processes, *output)
+    assert result.exit_code == 2, result.output
+    assert "--runners 4 --learners 1: need 64 GPUs" in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_leaves_policy_metrics_curve_videos_and_summary(run: tuple[Path, str]) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from dppo_rllib import DPPOConfig
 from dppo_rllib.algorithms.apply_settings import apply_settings
-from dppo_rllib.cli.placement import _check_fits
 from dppo_rllib.cli.settings import parse_settings, parse_value
 from dppo_rllib.networks import UNet1DConfig, VisionConfig
 
@@ -141,14 +140,3 @@ def test_a_history_tells_what_an_iteration_adds_to_a_counter(tmp_path: Path) -> 
         history.add({"training_iteration": iteration, "count": count})
         growth.append(history.growth(name))
     assert growth == [0, 3, 0, 4]
-
-
-def test_a_cluster_that_is_too_small_is_refused_with_what_it_lacks() -> None:
-    config = DPPOConfig().env_runners(num_env_runners=8, num_cpus_per_env_runner=1)
-    config.learners(num_learners=1, num_cpus_per_learner=1)
-    with pytest.raises(ValueError, match=r"--runners 8 .*need 10 CPUs, but Ray has 4"):
-        _check_fits(config, {"CPU": 4.0})
-    _check_fits(config, {"CPU": 10.0})
-    config.learners(num_gpus_per_learner=1)
-    with pytest.raises(ValueError, match=r"need 1 GPUs, but Ray has 0"):
-        _check_fits(config, {"CPU": 10.0})
