@@ -15,6 +15,7 @@ from dppo_rllib.datasets import read_demonstrations
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_goes_from_nothing_to_a_fine_tuned_policy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

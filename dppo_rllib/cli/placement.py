@@ -36,7 +36,8 @@ def start_ray() -> None:
         return
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if not os.environ.get("RAY_ADDRESS"):
-        options["include_dashboard"] = False
+        # Not whatever else runs on this machine, which may end before we do.
+        options |= {"address": "local", "include_dashboard": False}
         if cores() < (os.cpu_count() or 1):
             options["num_cpus"] = cores()  # Ray counts all
     ray.init(**options)
@@ -47,7 +48,7 @@ def placement_table(config: ChunkConfig, cluster: Cluster, memory: Memory) -> Ta
     from rich.table import Table
 
     table = Table(title="Who runs where", caption=_caption(cluster, memory), caption_justify="left")
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for heading in ("processes", "CPUs", "GPUs", "environments", "memory"):
         table.add_column(heading, justify="right")
     table.add_row("this command", "1", "0", "0", "", _gigabytes(_COMMAND))

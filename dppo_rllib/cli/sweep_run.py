@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.fs
 import typer
 from ray import tune
 from rich.console import Console
 from rich.table import Table
 
+from dppo_rllib.algorithms.placement import Cluster, Request
+from dppo_rllib.checkpoints import StoragePath
+from dppo_rllib.checkpoints.storage import files_below
 from dppo_rllib.cli.curve_plot import plot_means
+from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.loggers import check_loggers, tracker_callbacks
 from dppo_rllib.cli.placement import start_ray
 from dppo_rllib.cli.plot import named, short
 from dppo_rllib.cli.run import interrupts, quiet_ray, shut_down
-from dppo_rllib.sweeps import Sweep
+from dppo_rllib.sweeps import Sweep, trial_config
+from dppo_rllib.sweeps.check import drawn_configurations
 from dppo_rllib.sweeps.curves import average, read_curves
 from dppo_rllib.sweeps.results import SUMMARY, summarized, trial_rows
 from dppo_rllib.sweeps.run import new_sweep, restored_sweep
@@ -39,6 +45,7 @@ class SweepPlan:
         resume: Go on with it where it has begun.
         concurrent: Trials at once; None for as many as fit.
         max_failures: Times that a trial may lose its machine.
+        loggers: Experiment trackers.
     """
 
     sweep: Sweep
@@ -47,33 +54,32 @@ class SweepPlan:
     resume: bool = False
     concurrent: int | None = None
     max_failures: int = 3
+    loggers: Sequence[str] = ()
 
     @property
-    def root(self) -> str:
-        """Where `storage` is, for all processes."""
-        return self.storage if "://" in self.storage else str(Path(self.storage).absolute())
-
-    @property
-    def path(self) -> str:
+    def directory(self) -> StoragePath:
         """Where the sweep's files are."""
-        return f"{self.root.rstrip('/')}/{self.name}"
+        return StoragePath.of(self.storage) / self.name
 
     @property
     def begun(self) -> bool:
         """There is something to go on with."""
-        try:
-            files, path = pyarrow.fs.FileSystem.from_uri(self.path)
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"--storage {self.storage}: {error}") from error
-        info = files.get_file_info(f"{path}/tuner.pkl")
-        return info.type == pyarrow.fs.FileType.File
+        return (self.directory / "tuner.pkl").is_file()
 
     def check(self) -> None:
-        """Raises FileExistsError if the sweep has begun and is not to go on."""
+        """Refuses what cannot run.
+
+        Raises:
+            FileExistsError: The sweep has begun and is not to go on.
+            ValueError: There is no such storage, or no such tracker.
+        """
+        check_loggers(self.loggers)
+        if bucket := self.directory.missing_bucket():
+            raise ValueError(f"--storage {self.storage}: there is no bucket {bucket}")
         if self.begun and not self.resume:
             raise FileExistsError(
-                f"{self.path}: this sweep has begun; go on with it by --resume, or choose another "
-                "--name"
+                f"{self.directory}: this sweep has begun; go on with it by --resume, or choose "
+                "another --name"
             )
 
 
@@ -82,6 +88,8 @@ def run_sweep(plan: SweepPlan) -> None:
     console = Console()
     start_ray()
     try:
+        with user_errors():
+            _check_fits(plan.sweep)
         stop = _Stop()
         with quiet_ray(), interrupts(stop):
             results = _tuner(console, plan).fit()
@@ -99,18 +107,25 @@ def run_sweep(plan: SweepPlan) -> None:
         raise typer.Exit(_FAILED)
 
 
+def _check_fits(sweep: Sweep) -> None:
+    """Refuses trials that could never start."""
+    config = trial_config(next(drawn_configurations(sweep)))
+    asked = f"a trial with --runners {config.num_env_runners} --learners {config.num_learners}"
+    Request.of(config).check(Cluster.connected(), asked)
+
+
 def _tuner(console: Console, plan: SweepPlan) -> tune.Tuner:
     sweep = plan.sweep
     if plan.begun:
-        console.print(f"Going on with {plan.path}")
-        return restored_sweep(sweep, plan.path)
-    console.print(f"[bold]{sweep.title}[/bold]: {plan.path}")
+        console.print(f"Going on with {plan.directory}")
+        return restored_sweep(sweep, plan.directory)
+    console.print(f"[bold]{sweep.title}[/bold]: {plan.directory}")
     return new_sweep(
         sweep,
-        storage=plan.root,
-        name=plan.name,
+        directory=plan.directory,
         concurrent=plan.concurrent,
         max_failures=plan.max_failures,
+        callbacks=tracker_callbacks(plan.loggers),
     )
 
 
@@ -136,16 +151,16 @@ def _report(console: Console, plan: SweepPlan, results: tune.ResultGrid) -> None
     console.print(_best_table(summarized(finished, plan.sweep), plan.sweep))
     with tempfile.TemporaryDirectory() as scratch:
         rows.to_csv(Path(scratch) / "trials.csv", index=False)
-        means = named(average(read_curves(plan.path, y=plan.sweep.metric)))
+        means = named(average(read_curves(plan.directory, y=plan.sweep.metric)))
         plot_means(
             means,
             x_label="environment steps",
             y_label=plan.sweep.metric.rpartition("/")[-1],
             path=Path(scratch) / "curves.png",
         )
-        files, path = pyarrow.fs.FileSystem.from_uri(plan.path)
-        pyarrow.fs.copy_files(scratch, path, destination_filesystem=files)
-    console.print(f"Table and plot: {plan.path}/trials.csv, {plan.path}/curves.png")
+        for name, file in files_below(Path(scratch)):
+            (plan.directory / name).copy_from(file)
+    console.print(f"Table and plot: {plan.directory}/trials.csv, {plan.directory}/curves.png")
     best = finished.sort_values("value", ascending=plan.sweep.mode == "min").iloc[0]
     console.print(f"Best trial: dppo eval {best['path']}", highlight=False, soft_wrap=True)
 

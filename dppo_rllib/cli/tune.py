@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.cli.loggers import LoggerOption
 from dppo_rllib.cli.settings import SetOption, parse_settings
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def tune(
     max_failures: Annotated[
         int, typer.Option(min=0, help="Times that a trial may lose its machine and go on.")
     ] = 3,
+    loggers: LoggerOption = None,
 ) -> None:
     """Run a sweep with Ray Tune: many trials that differ in their settings."""
     from dppo_rllib.cli.placement import quiet_logs
@@ -76,6 +78,7 @@ def tune(
             resume=resume,
             concurrent=concurrent,
             max_failures=max_failures,
+            loggers=loggers or [],
         )
         plan.check()
         check_sweep(sweep)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.fs
 from jaxtyping import Float
 from scipy import stats
+
+from dppo_rllib.checkpoints import StoragePath
 
 CONFIDENCE = 0.95
 SEED = "seed"
@@ -63,7 +64,7 @@ class Mean:
     count: int
 
 
-def read_curves(path: str, *, x: str = STEPS, y: str) -> list[Curve]:
+def read_curves(path: str | StoragePath, *, x: str = STEPS, y: str) -> list[Curve]:
     """The curves at `path`.
 
     Args:
@@ -75,25 +76,26 @@ def read_curves(path: str, *, x: str = STEPS, y: str) -> list[Curve]:
         FileNotFoundError: There is neither.
         ValueError: What was asked for was not recorded.
     """
-    files, root = _filesystem(path)
-    if _exists(files, f"{root}/run.json"):
-        return [_curve_of_run(files, root, x, y)]
-    trials = [
-        info.path.rpartition("/")[0]
-        for info in files.get_file_info(pyarrow.fs.FileSelector(root, True, True))
-        if info.base_name == "progress.csv" and info.size
-    ]
+    root = StoragePath.of(path)
+    if (root / "run.json").is_file():
+        return [_curve_of_run(root, x, y)]
+    trials = [folder for folder in root.folders() if _has_begun(folder)]
     if not trials:
         raise FileNotFoundError(
             f"{path}: neither a run of dppo finetune (run.json, metrics.csv) nor a sweep with "
             "trials that have begun"
         )
-    configs = [json.loads(_read(files, f"{trial}/params.json")) for trial in sorted(trials)]
+    configs = [json.loads((trial / "params.json").read_bytes()) for trial in trials]
     told_apart = varied(configs)
     return [
-        _curve(files, f"{trial}/progress.csv", {k: c[k] for k in told_apart if k in c}, x, y)
-        for trial, c in zip(sorted(trials), configs, strict=True)
+        _curve(trial / "progress.csv", {k: c[k] for k in told_apart if k in c}, x, y)
+        for trial, c in zip(trials, configs, strict=True)
     ]
+
+
+def _has_begun(trial: StoragePath) -> bool:
+    table = trial / "progress.csv"
+    return table.is_file() and bool(table.read_bytes())
 
 
 def varied(configs: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -137,42 +139,23 @@ def _mean(group: list[Curve]) -> Mean:
     return Mean(settings, grid, values.mean(axis=0), half_width(values), len(group))
 
 
-def _curve_of_run(files: pyarrow.fs.FileSystem, root: str, x: str, y: str) -> Curve:
-    run = json.loads(_read(files, f"{root}/run.json"))
+def _curve_of_run(root: StoragePath, x: str, y: str) -> Curve:
+    run = json.loads((root / "run.json").read_bytes())
     settings = {name: run.get(name) for name in ("task", "algorithm", "start", SEED)}
     return _curve(
-        files,
-        f"{root}/metrics.csv",
+        root / "metrics.csv",
         settings | run.get("settings", {}),
         RUN_COLUMNS.get(x, x),
         RUN_COLUMNS.get(y, y),
     )
 
 
-def _curve(
-    files: pyarrow.fs.FileSystem, table: str, settings: Mapping[str, Any], x: str, y: str
-) -> Curve:
-    with files.open_input_stream(table) as stream:
-        rows = pd.read_csv(stream)
+def _curve(table: StoragePath, settings: Mapping[str, Any], x: str, y: str) -> Curve:
+    rows = pd.read_csv(io.BytesIO(table.read_bytes()))
     for name in (x, y):
         if name not in rows:
             raise ValueError(f"{table}: has no {name}; expected one of {sorted(rows)}")
     # A trial that was resumed may have done an iteration twice.
     rows = rows[[x, y]].dropna().groupby(x, as_index=False).last()
     values = rows.to_numpy(np.float64)
-    return Curve(settings, values[:, 0], values[:, 1], table.rpartition("/")[0])
-
-
-def _filesystem(path: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    if "://" in path:
-        return pyarrow.fs.FileSystem.from_uri(path)
-    return pyarrow.fs.LocalFileSystem(), os.path.abspath(path)
-
-
-def _exists(files: pyarrow.fs.FileSystem, path: str) -> bool:
-    return files.get_file_info(path).type == pyarrow.fs.FileType.File
-
-
-def _read(files: pyarrow.fs.FileSystem, path: str) -> bytes:
-    with files.open_input_stream(path) as stream:
-        return stream.read()
+    return Curve(settings, values[:, 0], values[:, 1], str(table.parent))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 
+from dppo_rllib.checkpoints import StoragePath
 from dppo_rllib.sweeps.check import drawn_configurations
 from dppo_rllib.sweeps.sweep import Sweep
 from dppo_rllib.sweeps.trial import TaskTrial
@@ -21,20 +23,20 @@ _SHOWN = {
 def new_sweep(
     sweep: Sweep,
     *,
-    storage: str,
-    name: str,
+    directory: StoragePath,
     concurrent: int | None = None,
     max_failures: int = 3,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> tune.Tuner:
     """A sweep that has not begun.
 
     Args:
         sweep: What is tried.
-        storage: Directory or URI, reachable from all machines.
-        name: Its directory therein.
+        directory: Its own, reachable from all machines.
         concurrent: Trials at once; None for as many as there are resources.
         max_failures: How often a trial goes on from its last checkpoint after its processes or
             their machine have died.
+        callbacks: Are told of every result.
     """
     return tune.Tuner(
         _trainable(sweep),
@@ -49,8 +51,10 @@ def new_sweep(
             trial_dirname_creator=_directory,
         ),
         run_config=tune.RunConfig(
-            name=name,
-            storage_path=storage,
+            name=directory.name,
+            storage_path=directory.parent.path,
+            storage_filesystem=directory.filesystem,
+            callbacks=list(callbacks),
             stop={"training_iteration": sweep.iterations, **sweep.stop},
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(
@@ -70,15 +74,16 @@ def new_sweep(
     )
 
 
-def restored_sweep(sweep: Sweep, path: str) -> tune.Tuner:
+def restored_sweep(sweep: Sweep, directory: StoragePath) -> tune.Tuner:
     """A sweep that was interrupted, or of which trials have failed.
 
     Args:
         sweep: As it began.
-        path: Its directory, or URI.
+        directory: Its own.
     """
     return tune.Tuner.restore(
-        path,
+        directory.path,
+        storage_filesystem=directory.filesystem,
         trainable=_trainable(sweep),
         param_space=dict(sweep.param_space),
         resume_errored=True,

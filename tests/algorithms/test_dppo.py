@@ -26,6 +26,7 @@ from dppo_rllib.checkpoints import load_policy
 
 # Workers cannot import modules of the test folder.
 ray.cloudpickle.register_pickle_by_value(two_modes)
+SLOW = pytest.mark.slow  # the other cases of a test
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,7 +76,14 @@ def assert_same(first: Any, second: Any, **tolerance: float) -> None:
         np.testing.assert_allclose(first[key], second[key], err_msg=key, **tolerance)
 
 
-@pytest.mark.parametrize(("runners", "learners"), [(0, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 2)])
+@pytest.mark.parametrize(
+    ("runners", "learners"),
+    [
+        (0, 0),
+        (2, 2),
+        *(pytest.param(*sizes, marks=SLOW) for sizes in [(0, 1), (1, 1), (2, 0), (0, 2)]),
+    ],
+)
 def test_every_topology_trains(runners: int, learners: int) -> None:
     algo = small_config(runners, learners).build_algo()
     before = weights(algo)
@@ -152,7 +160,7 @@ def test_a_checkpoint_needs_the_policy_no_more_that_it_started_from(tmp_path: Pa
     again.stop()
 
 
-@pytest.mark.parametrize("runners", [0, 2])
+@pytest.mark.parametrize("runners", [0, pytest.param(2, marks=SLOW)])
 def test_a_resumed_run_equals_the_unbroken_one(runners: int, tmp_path: Path) -> None:
     config = small_config(runners, reset_at_iteration=True, n_critic_warmup_itr=1)
     unbroken = config.build_algo()
@@ -232,7 +240,7 @@ def test_a_killed_runner_costs_no_more_than_its_share() -> None:
     algo.stop()
 
 
-@pytest.mark.parametrize("learners", [0, 1])
+@pytest.mark.parametrize("learners", [0, pytest.param(1, marks=SLOW)])
 def test_trajectories_that_vanish_are_sampled_anew(
     learners: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

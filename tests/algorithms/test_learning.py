@@ -161,7 +161,13 @@ def test_the_policy_moves_to_the_better_mode(name: str, clones: Callable[[str], 
     assert rates[0] < 0.7
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("DPPO from") else [])
+        for name in CASES
+    ],
+)
 def test_a_flipped_advantage_moves_it_away(name: str, clones: Callable[[str], Path]) -> None:
     case = CASES[name]
     policy = None if case.clone is None else clones(case.clone)

@@ -160,7 +160,7 @@ def test_an_entropy_bonus_takes_no_pass_of_its_own(kind: str) -> None:
     assert rows == [5, 5]
 
 
-@pytest.mark.parametrize("runners", [0, 1])
+@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_pictures_without_an_encoder_are_refused_wherever_they_are_met(runners: int) -> None:
     config = tiny_config("ddpm").environment(PixelReach, env_config={"image_size": 16})
     config.env_runners(num_env_runners=runners)

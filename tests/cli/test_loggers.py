@@ -29,6 +29,7 @@ def runs_in(database: str) -> list[Any]:
     return client.search_runs([e.experiment_id for e in client.search_experiments()])
 
 
+@pytest.mark.slow
 def test_a_run_is_logged_to_both(
     dppo: Any, reach_policy: Path, database: str, tmp_path: Path
 ) -> None:

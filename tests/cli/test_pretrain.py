@@ -72,6 +72,7 @@ def test_the_run_leaves_a_policy_with_the_normalization_of_its_data(
     assert summary["after"]["stochastic"]["episodes"] == 4
 
 
+@pytest.mark.slow
 def test_its_policy_can_be_fine_tuned(run: tuple[Path, str], dppo: Any, tmp_path: Path) -> None:
     options = ["--episodes", 4, "--runners", 0, "--learners", 0, "--iterations", 1, "--no-video"]
     result = dppo("finetune", "reach", "--from", run[0], *options, "--output", tmp_path / "run")

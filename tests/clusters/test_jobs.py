@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator
@@ -19,13 +22,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from nod_sweep import SEEDS, sweep_file
-from ray.cluster_utils import Cluster
 
 from dppo_rllib.checkpoints import load_policy
 from dppo_rllib.checkpoints.find import find_policy
 
 ROOT = Path(__file__).parents[2]
-PORT = 18_265
+PORT = 28_265  # beyond the ports of workers
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 DPPO = [sys.executable, "-m", "dppo_rllib"]
 
@@ -33,19 +35,48 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 pytest.importorskip("aiohttp_cors", reason="the job server: make test-slow installs it")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A head and a worker of one CPU each; job server with token authentication."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**TOKEN, "RAY_worker_niceness": "0"}.items():
-            patch.setenv(name, value)
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 1, "include_dashboard": True, "dashboard_port": PORT},
+class Node:
+    """A machine of the cluster: what `ray start` starts, and its end."""
+
+    def __init__(self, *options: str, folder: Path):
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+        self.process = subprocess.Popen(
+            [*start, "--disable-usage-stats", *options],
+            env={**os.environ, **TOKEN, "RAY_worker_niceness": "0"},
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
-        cluster.add_node(num_cpus=1)
-        yield cluster
-        cluster.shutdown()
+
+    def lose(self) -> None:
+        """As if somebody pulled the plug."""
+        os.killpg(self.process.pid, signal.SIGKILL)  # Ray's processes share its fate (--block)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
+    """A head and a worker of one CPU each; job server with token authentication."""
+    folder = tmp_path_factory.mktemp("cluster")
+    head = ["--head", f"--port={PORT + 1}", f"--dashboard-port={PORT}"]
+    nodes = [Node(*head, folder=folder)]
+    deadline = time.monotonic() + 60
+    while not _answers(PORT):
+        assert nodes[0].process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.5)
+    # With a folder of its own, as a second machine has: nodes unpack what a job brings along.
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as own:
+        worker = [f"--address=127.0.0.1:{PORT + 1}", f"--temp-dir={own}"]
+        nodes.append(Node(*worker, folder=folder))
+        yield nodes
+    for node in reversed(nodes):
+        node.lose()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +92,7 @@ def ray_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def submit(cluster: Cluster, ray_alone: Path, tmp_path: Path) -> Callable[..., Any]:
+def submit(cluster: list[Node], ray_alone: Path, tmp_path: Path) -> Callable[..., Any]:
     """Starts `ray job …` as a user would, with the token."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "VIRTUAL"))}
     environment |= TOKEN | {"RAY_ADDRESS": f"http://127.0.0.1:{PORT}", "PYTHONUNBUFFERED": "1"}
@@ -123,7 +154,7 @@ def test_the_package_itself_can_travel_as_a_module(
     modules = json.dumps({"py_modules": [str(ROOT / "dppo_rllib")]})
     script = "import dppo_rllib; print('FROM', dppo_rllib.__file__)"
     output = ended(
-        submit("submit", "--runtime-env-json", modules, "--", sys.executable, "-c", f'"{script}"')
+        submit("submit", "--runtime-env-json", modules, "--", sys.executable, "-c", script)
     )
     assert re.search("FROM .*py_modules_files", output), output
     output = ended(submit("submit", "--runtime-env-json", modules, "--", *DPPO, "tasks"))
@@ -158,7 +189,7 @@ def test_a_stopped_job_leaves_a_checkpoint_to_go_on_from(
 
 
 def test_a_sweep_survives_the_loss_of_a_node(
-    submit: Callable[..., Any], cluster: Cluster, tmp_path: Path
+    submit: Callable[..., Any], cluster: list[Node], tmp_path: Path
 ) -> None:
     file = sweep_file(tmp_path / "nods.py", SEEDS.replace("iterations=3", "iterations=40"))
     sweep = tmp_path / "results" / "nods"
@@ -166,11 +197,9 @@ def test_a_sweep_survives_the_loss_of_a_node(
     job = submit("submit", "--", *command)
     # Both nodes are at work: each has the processor of one trial.
     wait_for(lambda: len(list(sweep.glob("trial_*/checkpoint_*/policy"))) >= 2, job)
-    [worker] = cluster.worker_nodes
-    cluster.remove_node(worker, allow_graceful=False)
+    cluster.pop().lose()
     output = ended(job)
     assert "nods: the best of 2" in output
     trials = pd.read_csv(sweep / "trials.csv")
     assert len(trials) == 4 and (trials["iterations"] == 40).all() and trials["error"].isna().all()
     assert re.search("(?i)died|failure|failed", output), "no trial was on the node that was lost"
-    cluster.add_node(num_cpus=1)

@@ -17,6 +17,7 @@ import pytest
 import ray
 from nod_sweep import CLIP, LR, POPULATION, SEEDS, sweep_file
 
+from dppo_rllib.checkpoints import StoragePath
 from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.sweeps import load_sweep
 from dppo_rllib.sweeps.run import new_sweep
@@ -36,7 +37,7 @@ def test_a_trial_that_copies_a_better_one_learns_with_settings_of_its_own(
     cluster: None, tmp_path: Path
 ) -> None:
     sweep = load_sweep(sweep_file(tmp_path / "population.py", POPULATION))
-    results = new_sweep(sweep, storage=str(tmp_path), name="population").fit()
+    results = new_sweep(sweep, directory=StoragePath.of(tmp_path / "population")).fit()
     assert not results.errors
     [copied] = [r for r in results if r.metrics_dataframe["config/actor_lr"].nunique() > 1]
     table = copied.metrics_dataframe.set_index("training_iteration")
