@@ -144,7 +144,7 @@ class _Stop:
 
 
 def _report(console: Console, plan: SweepPlan, results: tune.ResultGrid) -> None:
-    rows = trial_rows(results, plan.sweep)
+    rows = trial_rows(results, plan.sweep, plan.directory)
     finished = rows.dropna(subset="value")
     if finished.empty:
         return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from ray.tune import ResultGrid
 
+from dppo_rllib.checkpoints import StoragePath
 from dppo_rllib.sweeps.curves import SEED, STEPS, half_width, varied
 from dppo_rllib.sweeps.sweep import Sweep
 
@@ -15,24 +17,29 @@ from dppo_rllib.sweeps.sweep import Sweep
 SUMMARY = ("trials", "iterations", "env_steps", "seconds", "value", "half_width", "path", "error")
 
 
-def trial_rows(results: ResultGrid, sweep: Sweep) -> pd.DataFrame:
+def trial_rows(results: ResultGrid, sweep: Sweep, directory: StoragePath) -> pd.DataFrame:
     """A row per trial: the settings in which trials differ, and how it ended.
 
     Columns beside the settings: `iterations`, `env_steps`, `seconds`, `value` (the sweep's metric;
     NaN for a trial that has not begun), `path`, `error`.
+
+    Args:
+        results: Tune's.
+        sweep: What was tried.
+        directory: Where the trials are.
     """
     results = list(results)
     configs = [result.config or {} for result in results]
     names = varied(configs)
     return pd.DataFrame(
         [
-            {name: config.get(name) for name in names} | _ending(result, sweep)
+            {name: config.get(name) for name in names} | _ending(result, sweep, directory)
             for result, config in zip(results, configs, strict=True)
         ]
     )
 
 
-def _ending(result: Any, sweep: Sweep) -> dict[str, Any]:
+def _ending(result: Any, sweep: Sweep, directory: StoragePath) -> dict[str, Any]:
     table = result.metrics_dataframe
     last = {} if table is None or table.empty else table.iloc[-1].to_dict()
     return {
@@ -40,7 +47,7 @@ def _ending(result: Any, sweep: Sweep) -> dict[str, Any]:
         "env_steps": last.get(STEPS, 0),
         "seconds": last.get("time_total_s", 0.0),
         "value": last.get(sweep.metric, np.nan),
-        "path": result.path,
+        "path": str(directory / posixpath.basename(result.path)),
         "error": "" if result.error is None else str(result.error).strip().splitlines()[-1],
     }
 
