@@ -12,7 +12,7 @@ from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
 from dppo_rllib.algorithms.whole_checkpoints import WholeCheckpoints
 from dppo_rllib.checkpoints import PolicyCheckpoint
 from dppo_rllib.checkpoints.find import find_policy
-from dppo_rllib.tasks import Task, get_task, register
+from dppo_rllib.tasks import Task, get_task, register, task_names
 
 # Of a drawn configuration, what says how to begin; all else are settings of the algorithm.
 _START = ("task", "base_policy", "algorithm", "num_env_runners")
@@ -41,6 +41,16 @@ def trial_config(drawn: Mapping[str, Any]) -> ChunkPPOConfig:
     return config
 
 
+def learn_tasks(tasks: Sequence[Task]) -> None:
+    """Registers tasks that this process does not know.
+
+    Those that it knows stay: where this package's data are may differ from machine to machine.
+    """
+    for task in tasks:
+        if task.name not in task_names():
+            register(task)
+
+
 class TaskTrial(WholeCheckpoints):
     """Runs whatever algorithm a drawn configuration asks for.
 
@@ -55,8 +65,7 @@ class TaskTrial(WholeCheckpoints):
             config: What was drawn.
             tasks: Tasks that this process may not know yet.
         """
-        for task in tasks:
-            register(task)
+        learn_tasks(tasks)
         built = trial_config(config)
         # In the trial's directory, or the algorithm makes one of its own elsewhere.
         self.algorithm = built.algo_class(config=built, storage=self._storage)

@@ -14,6 +14,8 @@ from dppo_rllib.checkpoints import PolicyCheckpoint, save_policy
 from dppo_rllib.modules import GaussianPolicy, GaussianPolicyConfig
 from dppo_rllib.sweeps import Sweep, check_sweep, load_sweep, trial_config
 from dppo_rllib.sweeps.check import drawn_configurations
+from dppo_rllib.sweeps.trial import learn_tasks
+from dppo_rllib.tasks import Task, get_task
 
 SHIPPED = Path(__file__).parents[2] / "tune_configs"
 HOPPER = Sweep("hopper", {"task": "hopper-medium"}, iterations=2)
@@ -89,6 +91,14 @@ def test_a_trial_is_the_tasks_fine_tuning_in_one_process(tmp_path: Path) -> None
     spread = trial_config({"task": "hopper-medium", "num_env_runners": 4, "num_learners": 1})
     assert (spread.num_env_runners, spread.num_envs_per_env_runner) == (4, 10)
     assert spread.num_learners == 1
+
+
+def test_a_process_keeps_the_tasks_that_it_knows(tmp_path: Path) -> None:
+    known = get_task("hopper-medium")
+    new = Task(name="new-here", description="", env="Pendulum-v1", obs_dim=3, action_dim=1)
+    learn_tasks([replace(known, dataset=tmp_path, base_policy=tmp_path), new])
+    assert get_task("hopper-medium") is known
+    assert get_task("new-here") is new
 
 
 def test_a_trial_starts_from_a_run_of_any_kind_of_policy(tmp_path: Path) -> None:
