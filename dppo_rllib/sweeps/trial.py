@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from dppo_rllib.algorithms.apply_settings import apply_settings
@@ -73,6 +75,8 @@ class TaskTrial(WholeCheckpoints):
     def step(self) -> dict[str, Any]:
         """One training iteration."""
         result = self.algorithm.train()
+        # Tune takes a metric that is missing for a typo; here no episode may have ended yet.
+        result[ENV_RUNNER_RESULTS].setdefault(EPISODE_RETURN_MEAN, math.nan)
         return {key: value for key, value in result.items() if key != _OF_TUNE}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
