@@ -230,12 +230,12 @@ class Plan:
             raise ValueError(f"--output {self.directory}: cannot be written ({error})") from error
 
     def keep_start(self) -> None:
-        """Puts the policy to start from into a directory that is remote.
+        """Puts the policy to start from into the run's directory.
 
-        The machine that trains, or that goes on with the run, may not be this one.
+        The machine that trains or goes on with the run may not be this one, and a job's copy of
+        its working directory may be gone by then.
         """
-        remote = not self.directory.path.is_local
-        if not (remote and self.start is not None and isinstance(self.config, ChunkPPOConfig)):
+        if self.start is None or not isinstance(self.config, ChunkPPOConfig):
             return
         save_policy(load_policy(self.start), self.directory.local / _START)
         self.directory.send()

@@ -140,7 +140,8 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_goes_on(
     output, log = tmp_path / "run", tmp_path / "log"
     dppo = [sys.executable, "-c", "from dppo_rllib.cli import app; app()"]
     dppo += ["--tasks-from", str(tasks_file)]
-    options = ["--from", str(reach_policy), "--runners", "1", "--episodes", "4", "--no-video"]
+    start = shutil.copytree(reach_policy, tmp_path / "policy")
+    options = ["--from", str(start), "--runners", "1", "--episodes", "4", "--no-video"]
     options += ["--set", "ft_denoising_steps=2", "--set", "rollout_fragment_length=600"]
     options += ["--iterations", "7", "--output", str(output)]
     with log.open("w") as file:
@@ -157,6 +158,8 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_goes_on(
     stopped = len((output / "metrics.csv").read_text().splitlines()) - 1
     assert 1 <= stopped < 7
     assert list((output / "trial").glob("checkpoint_*"))
+    # What the run started from may be gone by now, as a job's working directory is.
+    shutil.rmtree(start)
     again = subprocess.run(
         [*dppo, "finetune", "--resume", str(output)], capture_output=True, text=True
     )
