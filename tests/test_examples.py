@@ -43,6 +43,7 @@ def test_fine_tuning_in_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     runpy.run_path(str(EXAMPLES / "finetune.py"), run_name="__main__")
     policy = capsys.readouterr().out.split("policy:")[-1].strip()
     assert load_policy(policy).config.ft_denoising_steps == 10

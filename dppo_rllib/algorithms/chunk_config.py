@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import gymnasium
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 
@@ -70,6 +71,8 @@ class ChunkConfig(AlgorithmConfig):
         self.learner_threads: int | None = None
         # RLlib settings whose defaults do not fit.
         self.env_runner_cls = ChunkEnvRunner
+        # Where an environment has none of its own, they are stepped one after the other.
+        self.gym_env_vectorize_mode = gymnasium.VectorizeMode.VECTOR_ENTRY_POINT.value
         self.explore = True
         self.add_default_connectors_to_learner_pipeline = False  # trajectories need no connectors
         self.sample_timeout_s = None  # 60 s silently drops long rollouts

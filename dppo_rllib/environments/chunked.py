@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32
 
+from dppo_rllib.environments.batched import BatchedChunkEnvs
 from dppo_rllib.environments.chunk_env import ChunkEnv
 from dppo_rllib.environments.normalization import Normalization
 from dppo_rllib.environments.observation_spaces import RGB, STATE, split_observation_space
@@ -39,15 +40,19 @@ class ChunkedVectorEnv(VectorEnv):
       and, once an environment has reported `success` or `is_success`, `success [N]`, in any step
       of the chunk, and `has_success [N]`, whether it reported.
 
-    This implementation runs any Gymnasium environment; families with a faster simulator implement
-    the same protocol.
+    Any Gymnasium environment can be run so; one that is faster together registers a
+    `vector_entry_point`.
 
     Args:
         envs: The environments, whose actions are the simulator's own.
         normalization: Maps observations and actions.
     """
 
-    def __init__(self, envs: SerialChunkEnvs | ParallelChunkEnvs, normalization: Normalization):
+    def __init__(
+        self,
+        envs: SerialChunkEnvs | ParallelChunkEnvs | BatchedChunkEnvs,
+        normalization: Normalization,
+    ):
         self._envs = envs
         self.normalization = normalization
         self.num_envs, self.render_mode = envs.num_envs, envs.render_mode
@@ -114,8 +119,8 @@ class ChunkedVectorEnv(VectorEnv):
         for each simulated second.
 
         Raises:
-            ValueError: The environments were not made with `render_mode="rgb_array"` and
-                `vectorization="sync"`.
+            ValueError: The environments were not made with `render_mode="rgb_array"`, or in
+                processes.
         """
         if self.render_mode != "rgb_array":
             raise ValueError(f"render_mode={self.render_mode!r}: expected 'rgb_array'")
@@ -152,7 +157,7 @@ def make_chunked_env(
     normalization: Normalization | None = None,
     env_kwargs: dict[str, Any] | None = None,
     max_episode_steps: int | None = None,
-    vectorization: str = "sync",
+    vectorization: str = "auto",
     render_mode: str | None = None,
 ) -> ChunkedVectorEnv:
     """Builds `num_envs` copies of an environment that are stepped in chunks.
@@ -173,7 +178,9 @@ def make_chunked_env(
         env_kwargs: Passed to Gymnasium or to the callable.
         max_episode_steps: Cuts episodes; None keeps the limit that the id was registered with. A
             limit that a callable has set itself stays too.
-        vectorization: "sync" steps one after the other, "async" in a process each.
+        vectorization: "sync" steps one after the other, "async" in a process each. "auto" takes
+            the vector environment that the id is registered with (`vector_entry_point`) if it
+            fits, see `BatchedChunkEnvs`, and "sync" otherwise.
         render_mode: Of sub-environment 0; "rgb_array" to collect pictures, see
             `ChunkedVectorEnv.pop_frames`.
 
@@ -191,9 +198,14 @@ def make_chunked_env(
     ):
         if value < 1:
             raise ValueError(f"{name}={value}: expected at least 1")
-    if vectorization not in ("sync", "async"):
-        raise ValueError(f"vectorization={vectorization!r}: expected 'sync' or 'async'")
+    if vectorization not in ("auto", "sync", "async"):
+        raise ValueError(f"vectorization={vectorization!r}: expected 'auto', 'sync' or 'async'")
     kwargs = dict(env_kwargs or {})
+    steps = (act_steps, cond_steps, img_cond_steps)
+    if vectorization == "auto" and isinstance(env, str):
+        together = _make_together(_find_spec(env), num_envs, kwargs, max_episode_steps, render_mode)
+        if together is not None:
+            return _chunked_together(together, steps, normalization)
     make = functools.partial(_make_single, env, kwargs, max_episode_steps)
     probe = make()
     try:
@@ -201,11 +213,7 @@ def make_chunked_env(
         normalization = _fitting_normalization(state, probe.action_space, normalization)
     finally:
         probe.close()
-    if rgb is None and img_cond_steps != 1:
-        raise ValueError(
-            f"img_cond_steps={img_cond_steps}: expected 1, there are no pictures (vision=None)"
-        )
-    steps = (act_steps, cond_steps, img_cond_steps)
+    _check_pictures(rgb, img_cond_steps)
     builds = [functools.partial(ChunkEnv, make, *steps)] * num_envs
     if render_mode is not None:
         # Pictures cost time and memory, and only those of the first are asked for.
@@ -213,8 +221,47 @@ def make_chunked_env(
             _make_single, env, {**kwargs, "render_mode": render_mode}, max_episode_steps
         )
         builds[0] = functools.partial(ChunkEnv, filmed, *steps)
-    vectorized = SerialChunkEnvs if vectorization == "sync" else ParallelChunkEnvs
+    vectorized = ParallelChunkEnvs if vectorization == "async" else SerialChunkEnvs
     return ChunkedVectorEnv(vectorized(builds), normalization)
+
+
+def _make_together(
+    spec: gymnasium.envs.registration.EnvSpec,
+    num_envs: int,
+    kwargs: dict[str, Any],
+    max_episode_steps: int | None,
+    render_mode: str | None,
+) -> VectorEnv | None:
+    """The vector environment that an id is registered with; None if there is none that fits."""
+    if spec.vector_entry_point is None or spec.additional_wrappers:
+        return None
+    settings = {**kwargs, "render_mode": render_mode, "max_episode_steps": max_episode_steps}
+    given = {name: value for name, value in settings.items() if value is not None}
+    envs = gymnasium.make_vec(spec, num_envs, gymnasium.VectorizeMode.VECTOR_ENTRY_POINT, **given)
+    if envs.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
+        return envs
+    envs.close()
+    return None
+
+
+def _chunked_together(
+    envs: VectorEnv, steps: tuple[int, int, int], normalization: Normalization | None
+) -> ChunkedVectorEnv:
+    try:
+        state, rgb = split_observation_space(envs.single_observation_space)
+        normalization = _fitting_normalization(state, envs.single_action_space, normalization)
+        _check_pictures(rgb, steps[2])
+        return ChunkedVectorEnv(BatchedChunkEnvs(envs, *steps), normalization)
+    except ValueError:
+        envs.close()
+        raise
+
+
+def _check_pictures(rgb: gymnasium.spaces.Box | None, img_cond_steps: int) -> None:
+    if rgb is None and img_cond_steps != 1:
+        raise ValueError(
+            f"img_cond_steps={img_cond_steps}: expected 1, there are no pictures (vision=None)"
+        )
 
 
 def _make_single(

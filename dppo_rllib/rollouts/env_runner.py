@@ -37,6 +37,11 @@ from dppo_rllib.rollouts.evaluation import Observations, run_episodes
 from dppo_rllib.rollouts.rollout import Rollout, RolloutFailure, StepCount
 from dppo_rllib.rollouts.trajectories import Trajectories
 
+_VECTORIZATIONS = {
+    gymnasium.VectorizeMode.SYNC: "sync",
+    gymnasium.VectorizeMode.ASYNC: "async",
+    gymnasium.VectorizeMode.VECTOR_ENTRY_POINT: "auto",
+}
 SLOWEST_SAMPLE = "sample_slowest"  # beside RLlib's mean: what the others wait for
 
 
@@ -112,7 +117,9 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             normalization=Normalization.from_dict(normalization) if normalization else None,
             env_kwargs=None if isinstance(creator, functools.partial) else dict(env_config),
             max_episode_steps=self.config.max_episode_steps,
-            vectorization=gymnasium.VectorizeMode(self.config.gym_env_vectorize_mode).value,
+            vectorization=_VECTORIZATIONS[
+                gymnasium.VectorizeMode(self.config.gym_env_vectorize_mode)
+            ],
         )
         self._needs_reset = True
         self._call_back(

@@ -72,6 +72,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
         yield nodes
     for node in reversed(nodes):
         node.lose()
+    # Where `ray.init()` would look for a cluster that `ray start` has started.
+    Path(tempfile.gettempdir(), "ray", "ray_current_cluster").unlink(missing_ok=True)
 
 
 def _answers(port: int) -> bool:

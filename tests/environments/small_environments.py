@@ -96,6 +96,74 @@ class PictureWalk(Walk):
         return self._see(), *rest
 
 
+class Together(gymnasium.vector.VectorEnv):
+    """Environments that are stepped together, and stand still once their episode has ended.
+
+    What raises `TwoPartError` is `invalid`.
+
+    Args:
+        make: Builds one.
+        num_envs: How many.
+        max_episode_steps: Cuts episodes.
+        draws: Pictures are drawn when asked for, too.
+    """
+
+    def __init__(self, make, num_envs, max_episode_steps=None, draws=False, render_mode=None):
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}
+        self.envs = [make() for _ in range(num_envs)]
+        if max_episode_steps is not None:
+            self.envs = [gymnasium.wrappers.TimeLimit(e, max_episode_steps) for e in self.envs]
+        self.single_observation_space = self.envs[0].observation_space
+        self.single_action_space = self.envs[0].action_space
+        self.shown, self.ended = [None] * num_envs, np.zeros(num_envs, bool)
+        if draws:
+            self.draw_in_step = True
+        self.drawn = 0
+
+    def draw(self, rows):
+        self.drawn += len(rows)
+        return np.array([self.shown[i]["rgb"] for i in rows])
+
+    def _observations(self):
+        if not isinstance(self.shown[0], dict):
+            return np.array(self.shown)
+        keys = ("state", "rgb")
+        obs = {key: np.array([shown[key] for shown in self.shown]) for key in keys}
+        if not getattr(self, "draw_in_step", True):
+            obs["rgb"][:] = 77
+        return obs
+
+    def reset(self, *, seed=None, options=None):
+        seeds = seed or [None] * self.num_envs
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        for i in np.flatnonzero(mask):
+            self.shown[i], _ = self.envs[i].reset(seed=seeds[i])
+        self.ended[mask] = False
+        return self._observations(), {}
+
+    def step(self, actions):
+        reward = np.zeros(self.num_envs)
+        terminated, truncated, invalid, success = np.zeros((4, self.num_envs), bool)
+        infos = {"invalid": invalid}
+        for i in np.flatnonzero(~self.ended):
+            try:
+                result = self.envs[i].step(actions[i])
+            except TwoPartError:
+                invalid[i] = True
+                continue
+            self.shown[i], reward[i], terminated[i], truncated[i], info = result
+            if "is_success" in info:
+                infos.setdefault("is_success", np.zeros(self.num_envs, bool))[i] = info[
+                    "is_success"
+                ]
+        self.ended |= terminated | truncated | infos["invalid"]
+        return self._observations(), reward, terminated, truncated, infos
+
+    def render(self):
+        return tuple(env.render() for env in self.envs)
+
+
 class TwoPartError(Exception):
     """Cannot be built from its message."""
 

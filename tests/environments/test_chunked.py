@@ -301,7 +301,7 @@ BOX = gymnasium.spaces.Box
         (Counter, {"act_steps": 0}, ValueError, "act_steps=0: expected at least 1"),
         (Counter, {"cond_steps": -1}, ValueError, "cond_steps=-1: expected at least 1"),
         (Counter, {"max_episode_steps": 0}, ValueError, "max_episode_steps=0: expected at least"),
-        (Counter, {"vectorization": "x"}, ValueError, "vectorization='x': expected 'sync' or"),
+        (Counter, {"vectorization": "x"}, ValueError, "vectorization='x': expected 'auto', 'sync'"),
         ("Absent-v0", {}, ValueError, "env='Absent-v0': expected a registered Gymnasium id"),
         ("absent:A-v0", {}, ValueError, "env='absent:A-v0': expected .*No module named 'absent'"),
         (3, {}, TypeError, "env"),

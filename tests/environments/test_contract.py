@@ -2,23 +2,41 @@
 
 import functools
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
-from small_environments import PictureWalk, Walk
+from small_environments import PictureWalk, Together, Walk
 
 from dppo_rllib.environments import make_chunked_env
 
 N, TA, TO, LIMIT = 3, 4, 2, 10
+
+for name, single, draws in (
+    ("Walk", Walk, False),
+    ("PictureWalk", PictureWalk, False),
+    ("DrawnPictureWalk", PictureWalk, True),
+):
+    gymnasium.register(
+        f"dppo_rllib_tests/{name}-v0",
+        vector_entry_point=functools.partial(Together, single, draws=draws),
+    )
 
 # Called with num_envs, and with act_steps, cond_steps and max_episode_steps by name. Their episodes
 # end at random before the time limit now and then.
 IMPLEMENTATIONS = {
     "sync": functools.partial(make_chunked_env, Walk),
     "async": functools.partial(make_chunked_env, Walk, vectorization="async"),
+    "together": functools.partial(make_chunked_env, "dppo_rllib_tests/Walk-v0"),
     "sync pictures": functools.partial(make_chunked_env, PictureWalk, img_cond_steps=3),
     "async pictures": functools.partial(
         make_chunked_env, PictureWalk, img_cond_steps=3, vectorization="async"
+    ),
+    "together pictures": functools.partial(
+        make_chunked_env, "dppo_rllib_tests/PictureWalk-v0", img_cond_steps=3
+    ),
+    "together drawn pictures": functools.partial(
+        make_chunked_env, "dppo_rllib_tests/DrawnPictureWalk-v0"
     ),
 }
 
@@ -211,9 +229,11 @@ def test_implementations_agree(kind):
     """Those over the same environment, that is: a faster simulator may round differently."""
     envs = [
         IMPLEMENTATIONS[name + kind](N, act_steps=TA, cond_steps=TO, max_episode_steps=LIMIT)
-        for name in ("sync", "async")
+        for name in ("sync", "async", "together")
     ]
     actions = chunks(envs[0], 15)
-    assert_equal(*(steps(env, actions, seed=3) for env in envs))
+    first, *others = (steps(env, actions, seed=3) for env in envs)
+    for other in others:
+        assert_equal(first, other)
     for env in envs:
         env.close()
