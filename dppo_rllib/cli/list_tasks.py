@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -12,28 +13,33 @@ def list_tasks() -> None:
     """List the tasks, and what each still needs."""
     from dppo_rllib.tasks import get_task, missing_requirements, task_names
 
-    table = Table(title="Tasks")
-    for column in ("task", "environment", "dims (obs, act)", "data", "base policy"):
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("task", no_wrap=True)
+    table.add_column("what is done", overflow="fold")
+    for column in ("obs, act", "data", "policy", "ready"):
         table.add_column(column, no_wrap=True)
-    table.add_column("installed", overflow="fold")
+    needed: dict[str, None] = {}  # in the order in which they were met
     for name in task_names():
         task = get_task(name)
         missing = missing_requirements(task)
+        needed |= dict.fromkeys(missing)
         table.add_row(
             task.name,
-            task.env_name,
+            task.description,
             f"{task.obs_dim}, {task.action_dim}",
-            _presence(task.dataset, otherwise="none"),
-            _presence(task.base_policy, otherwise="dppo pretrain"),
-            "yes" if not missing else "\n".join(missing).replace("[", r"\["),
+            _presence(task.dataset),
+            _presence(task.base_policy),
+            "no" if missing else "yes",
         )
     console = Console()
     console.print(table)
-    for name in task_names():
-        console.print(f"[bold]{name}[/bold]: {get_task(name).description}")
+    if needed:
+        console.print("Those that are not ready need:")
+        for command in needed:
+            console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
-def _presence(path: Path | None, *, otherwise: str) -> str:
+def _presence(path: Path | None) -> str:
     if path is None:
-        return otherwise
+        return "-"
     return "yes" if path.exists() else f"missing: {path}"

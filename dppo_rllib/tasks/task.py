@@ -23,20 +23,31 @@ class Requirement:
     """What a task needs besides dppo_rllib itself.
 
     Attributes:
-        extra: Extra of dppo_rllib that installs it, or the name of a package of its own.
         module: Module that is importable once it is installed.
-        own_package: `extra` is a package of its own.
+        extra: Extra of dppo_rllib that installs it.
+        package: Package of its own that does, where there is no extra.
+        options: Of `pip install`, for that.
+
+    Raises:
+        ValueError: Neither or both of extra and package are given.
     """
 
-    extra: str
     module: str
-    own_package: bool = False
+    extra: str | None = None
+    package: str | None = None
+    options: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.extra is None) == (self.package is None):
+            raise ValueError(
+                f"extra={self.extra!r}, package={self.package!r}: expected one of them"
+            )
 
     @property
     def command(self) -> str:
         """What installs it."""
-        name = self.extra if self.own_package else f"dppo_rllib[{self.extra}]"
-        return f'pip install "{name}"'
+        name = self.package or f"dppo_rllib[{self.extra}]"
+        return " ".join(filter(None, ("pip install", self.options, f'"{name}"')))
 
 
 @dataclass(frozen=True)

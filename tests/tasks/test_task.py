@@ -49,13 +49,18 @@ def test_counts_must_be_positive(field: str) -> None:
 
 def test_missing_packages_are_named_by_the_command_that_installs_them() -> None:
     ours = Requirement(extra="gizmo", module="no_such_module")
-    theirs = Requirement(extra="gizmo", module="no_such_module", own_package=True)
+    theirs = Requirement(package="gizmo==2", options="--no-deps", module="no_such_module")
     task = replace(HOPPER_MEDIUM, requires=(ours, theirs))
     assert missing_requirements(task) == [
         'pip install "dppo_rllib[gizmo]"',
-        'pip install "gizmo"',
+        'pip install --no-deps "gizmo==2"',
     ]
     assert missing_requirements(replace(task, requires=())) == []
+
+
+def test_a_requirement_is_an_extra_or_a_package() -> None:
+    with pytest.raises(ValueError, match="expected one of them"):
+        Requirement(module="gizmo")
 
 
 @pytest.mark.parametrize(("runners", "envs"), [(0, 40), (1, 40), (2, 20), (8, 5), (40, 1)])

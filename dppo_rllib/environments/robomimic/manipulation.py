@@ -62,8 +62,8 @@ class Manipulation:
         return 7 * self.robots
 
 
-def proprioception(sim: Simulation, rows: Rows) -> Float[np.ndarray, "n 9*robots"]:
-    """The robots' part of a state."""
+def proprioception(sim: Simulation, rows: Rows) -> Float[np.ndarray, "n Dp"]:
+    """The robots' part of a state, `Dp = 9 robots`."""
     arms = sim.scene.arms
     parts = (
         sim.gather(_SITE_POSITION, arms.hands, rows),

@@ -137,7 +137,8 @@ class RobomimicVectorEnv(VectorEnv):
         for row in rows:
             self.simulation.start(int(row), self._generators[row])
         self._steps[rows], self._ended[rows] = 0, False
-        self._look(rows)
+        if len(rows):
+            self._look(rows)
         return self._observations(), {}
 
     def step(
@@ -158,9 +159,10 @@ class RobomimicVectorEnv(VectorEnv):
         running = np.flatnonzero(~self._ended)
         diverged = self.simulation.step(running, actions)
         rows = running[~diverged[running]]
-        self._look(rows)
         solved = np.zeros(self.num_envs, bool)
-        solved[rows] = self.task.solved(self.simulation, rows)
+        if len(rows):
+            self._look(rows)
+            solved[rows] = self.task.solved(self.simulation, rows)
         self._steps[rows] += 1
         self._ended |= diverged | (self._steps >= self._limit)
         infos = {"success": solved, "invalid": diverged}
@@ -198,11 +200,6 @@ class RobomimicVectorEnv(VectorEnv):
             raise ValueError("pixels=False: expected True for pictures")
         drawn = [self._cameras.draw(self.simulation.datas[row]) for row in rows]
         return np.array(drawn, np.uint8).reshape(-1, *self._shown[RGB].shape[1:])
-
-    def look(self, rows: Rows) -> Any:
-        """Observations of all copies, those of some read from the simulation anew."""
-        self._look(rows)
-        return self._observations()
 
     def _look(self, rows: Rows) -> None:
         parts = [proprioception(self.simulation, rows)]
