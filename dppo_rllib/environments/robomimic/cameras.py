@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +13,16 @@ from jaxtyping import UInt8
 
 # robosuite's groups: bodies as they collide, and as they look.
 _COLLISION_GROUP, _VISUAL_GROUP = 0, 1
+_MAX_GEOMS = 10_000
+_BACKENDS = ("egl", "osmesa", "glfw")
 _NEEDED = (
     "off-screen rendering needs EGL (apt-get install libegl1) or OSMesa (apt-get install "
-    "libosmesa6); choose with the environment variable MUJOCO_GL=egl or osmesa"
+    "libosmesa6); the environment variable MUJOCO_GL chooses one of " + ", ".join(_BACKENDS)
 )
 
 
 class Cameras:
-    """Draws what cameras of a model see; one OpenGL context, whatever the number of copies.
+    """Draws what cameras of a model see, whatever the number of copies of it.
 
     Reflections are not drawn: they take more than half of the time, and change next to nothing of
     what a policy sees.
@@ -37,28 +41,79 @@ class Cameras:
         known = [model.camera(i).name for i in range(model.ncam)]
         if unknown := sorted(set(names) - set(known)):
             raise ValueError(f"cameras {unknown}: expected some of {known}")
-        self._names = tuple(names)
-        # Robots and objects bring no buffer for pictures larger than this.
-        model.vis.global_.offheight = max(model.vis.global_.offheight, size[0])
-        model.vis.global_.offwidth = max(model.vis.global_.offwidth, size[1])
-        try:
-            self._renderer = mujoco.Renderer(model, *size)
-        except Exception as error:
-            raise RuntimeError(f"pictures cannot be drawn ({error}); {_NEEDED}") from error
+        self._model, self._size = model, size
+        height, width = size
+        # The model brings a buffer of a fixed size along, which may be smaller.
+        buffer = model.vis.global_
+        buffer.offheight, buffer.offwidth = (
+            max(buffer.offheight, height),
+            max(buffer.offwidth, width),
+        )
+        self._views = [mujoco.MjvCamera() for _ in names]
+        for view, name in zip(self._views, names, strict=True):
+            view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
         self._options = mujoco.MjvOption()
         self._options.geomgroup[_COLLISION_GROUP] = 0
         self._options.geomgroup[_VISUAL_GROUP] = 1
         self._options.sitegroup[:] = 0
-        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._scene = mujoco.MjvScene(model, _MAX_GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._rectangle = mujoco.MjrRect(0, 0, width, height)
+        self._gl = _open_gl(width, height)
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._refuse_frozen()
 
     def draw(self, data: Any) -> UInt8[np.ndarray, "H W C"]:
         """What the cameras see, the channels of one after those of the other."""
-        pictures = []
-        for name in self._names:
-            self._renderer.update_scene(data, name, self._options)
-            pictures.append(self._renderer.render())
-        return np.concatenate(pictures, axis=-1)
+        self._gl.make_current()
+        pictures = np.empty((len(self._views), *self._size, 3), np.uint8)
+        for view, picture in zip(self._views, pictures, strict=True):
+            mujoco.mjv_updateScene(
+                self._model,
+                data,
+                self._options,
+                None,
+                view,
+                mujoco.mjtCatBit.mjCAT_ALL,
+                self._scene,
+            )
+            mujoco.mjr_render(self._rectangle, self._scene, self._context)
+            mujoco.mjr_readPixels(picture, None, self._rectangle, self._context)
+        # OpenGL counts rows from below.
+        return np.concatenate(list(pictures[:, ::-1]), axis=-1)
 
     def close(self) -> None:
-        """Frees the OpenGL context."""
-        self._renderer.close()
+        """Frees what the graphics library holds; once more is no error."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._gl = None
+
+    def _refuse_frozen(self) -> None:
+        """Some drivers show one picture for ever after another context was closed."""
+        data = mujoco.MjData(self._model)
+        mujoco.mj_forward(self._model, data)
+        everything = self.draw(data)
+        self._options.geomgroup[_VISUAL_GROUP] = 0
+        nothing = self.draw(data)
+        self._options.geomgroup[_VISUAL_GROUP] = 1
+        if np.array_equal(everything, nothing):
+            self.close()
+            raise RuntimeError(
+                "pictures do not change with the scene; have each process draw for one environment"
+            )
+
+
+def _open_gl(width: int, height: int) -> Any:
+    """An OpenGL context of MuJoCo's, by the first library that is there."""
+    chosen = os.environ.get("MUJOCO_GL", "").lower()
+    problems = []
+    for backend in [chosen] if chosen else _BACKENDS:
+        try:
+            return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        except Exception as error:
+            problems.append(f"{backend}: {error}")
+    raise RuntimeError(f"pictures cannot be drawn ({'; '.join(problems)}); {_NEEDED}")
