@@ -3,12 +3,13 @@
 # make test-slow   set up, then the tests that take longer: jobs, sweeps, every policy by command
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
+# make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
 # make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench bench-policies bench-scaling setup
+.PHONY: demo test test-slow bench bench-policies bench-robomimic bench-scaling setup
 
 setup: .venv/installed
 
@@ -42,9 +43,13 @@ bench: setup
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.hopper
 	$(BIN)/python -m benchmarks.policies
+	$(BIN)/python -m benchmarks.robomimic
 
 bench-policies: setup
 	$(BIN)/python -m benchmarks.policies --markdown docs/policies.md
 
 bench-scaling: setup
 	$(BIN)/python -m benchmarks.scaling --markdown docs/scaling.md
+
+bench-robomimic: setup
+	$(BIN)/python -m benchmarks.robomimic --markdown docs/robomimic.md
