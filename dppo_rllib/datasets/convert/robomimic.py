@@ -14,7 +14,6 @@ from dppo_rllib.datasets.convert.robomimic_file import Recording, open_recording
 from dppo_rllib.datasets.demonstrations import Demonstrations
 
 if TYPE_CHECKING:
-    from dppo_rllib.environments.robomimic.cameras import Cameras
     from dppo_rllib.environments.robomimic.simulation import Simulation
 
 #: Called after every drawn frame with (frames drawn, frames to draw).
@@ -127,44 +126,35 @@ def render_robomimic_hdf5(
         scene = Scene(recording.task.robosuite_name, recording.task.robots)
         size = 1 + scene.model.nq + scene.model.nv
         parts = [recording.array(demo, "states", size) for demo in recording.demos]
+        states = np.concatenate(parts).astype(np.float64)
         simulation = Simulation(scene, 1)
-        cameras = Cameras(scene.model, recording.task.cameras, (image_size, image_size))
-        try:
-            robots, images = _draw(simulation, cameras, parts, image_size, progress)
-        finally:
-            cameras.close()
-            simulation.close()
+        robots = _restored_robots(simulation, states)
         if "obs" in recording.demos[0]:
             recorded = _recorded_robots(recording)
             _check_places(recording, recorded, robots)
             robots = recorded
+        cameras = Cameras(scene.model, recording.task.cameras, (image_size, image_size))
+        channels = 3 * len(recording.task.cameras)
+        images = np.empty((len(states), channels, image_size, image_size), np.uint8)
+        try:
+            for frame, state in enumerate(states):
+                simulation.restore(0, state)
+                images[frame] = np.moveaxis(cameras.draw(simulation.datas[0]), -1, 0)
+                if progress is not None:
+                    progress(frame + 1, len(states))
+        finally:
+            cameras.close()
         return _demonstrations(recording, robots, images, task)
 
 
-def _draw(
-    simulation: Simulation,
-    cameras: Cameras,
-    parts: list[np.ndarray],
-    image_size: int,
-    progress: DrawProgress | None,
-) -> tuple[Robots, UInt8[np.ndarray, "M C H W"]]:
-    """The robots' part of all states, and their pictures."""
+def _restored_robots(simulation: Simulation, states: Float[np.ndarray, "M size"]) -> Robots:
     from dppo_rllib.environments.robomimic.manipulation import proprioception
 
-    states = np.concatenate(parts).astype(np.float64)
-    robots, images = [], None
+    robots = np.empty((len(states), 9 * len(simulation.scene.arms.hands)))
     for frame, state in enumerate(states):
         simulation.restore(0, state)
-        robots.append(proprioception(simulation, _ROW)[0])
-        picture = np.moveaxis(cameras.draw(simulation.datas[0]), -1, 0)
-        if images is None:
-            images = np.empty((len(states), len(picture), image_size, image_size), np.uint8)
-        images[frame] = picture
-        if progress is not None:
-            progress(frame + 1, len(states))
-    if images is None:
-        raise ValueError("states has no rows, expected at least one")
-    return np.array(robots), images
+        robots[frame] = proprioception(simulation, _ROW)[0]
+    return robots
 
 
 def _check_places(recording: Recording, recorded: Robots, restored: Robots) -> None:
