@@ -1,5 +1,6 @@
 import copy
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -311,6 +312,12 @@ def test_files_that_are_none_of_robomimics(tmp_path):
         read_robomimic_hdf5(empty.path, max_episodes=0)
     with pytest.raises(ValueError, match="image_size=0: expected at least 1"):
         render_robomimic_hdf5(empty.path, image_size=0)
+
+
+def test_without_h5py_an_error_tells_how_to_install_it(lift, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r'pip install "dppo_rllib\[robomimic\]"'):
+        read_robomimic_hdf5(lift.path)
 
 
 @pytest.mark.parametrize("task", ["lift", "can", "square"])
