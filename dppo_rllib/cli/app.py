@@ -15,6 +15,7 @@ from dppo_rllib.cli.collect import collect
 from dppo_rllib.cli.errors import user_errors
 from dppo_rllib.cli.evaluate import evaluate
 from dppo_rllib.cli.finetune import finetune
+from dppo_rllib.cli.import_data import import_data
 from dppo_rllib.cli.import_official import import_official
 from dppo_rllib.cli.list_tasks import list_tasks
 from dppo_rllib.cli.plot import plot
@@ -60,3 +61,4 @@ app.command("tune")(tune)
 app.command("plot")(plot)
 app.command("import-official")(import_official)
 data.command("collect")(collect)
+data.command("import")(import_data)

@@ -8,7 +8,8 @@ import pytest
 from dppo_rllib.checkpoints import save_policy
 
 COMMANDS = [
-    *(["tasks"], ["pretrain"], ["finetune"], ["eval"], ["import-official"], ["data", "collect"]),
+    *(["tasks"], ["pretrain"], ["finetune"], ["eval"], ["import-official"]),
+    *(["data", "collect"], ["data", "import"]),
 ]
 
 
