@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,8 +116,6 @@ def _robomimic(
     try:
         if not render:
             return read_robomimic_hdf5(file, pixels=pixels, **chosen)
-        if sys.platform == "linux":
-            os.environ.setdefault("MUJOCO_GL", "egl")  # needs no screen
         with _bar() as progress:
             bar = progress.add_task("drawing", total=None)
             return render_robomimic_hdf5(

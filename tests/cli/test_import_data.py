@@ -60,8 +60,6 @@ def test_drawn_pictures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     needs_hdf5()
     from dataclasses import replace
 
-    monkeypatch.setenv("MUJOCO_GL", "egl")
-
     def draw(path: Path, *, image_size: int, progress: Any, **chosen: Any) -> Any:
         assert chosen == {"task": None, "filter_key": None, "max_episodes": None}
         read = read_robomimic_hdf5(path)
@@ -79,7 +77,6 @@ def test_drawn_pictures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_missing_for_drawing_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    monkeypatch.setenv("MUJOCO_GL", "egl")
 
     def draw(*args: Any, **kwargs: Any) -> Any:
         raise error("install this")
