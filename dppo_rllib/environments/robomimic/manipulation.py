@@ -62,7 +62,7 @@ class Manipulation:
         return 7 * self.robots
 
 
-def proprioception(sim: Simulation, rows: Rows) -> Float[np.ndarray, "n 9*robots"]:
+def proprioception(sim: Simulation, rows: Rows) -> Float[np.ndarray, "n Dp"]:
     """The robots' part of a state."""
     arms = sim.scene.arms
     parts = (
