@@ -247,6 +247,8 @@ class SquareExpert(Expert):
 
     max_steps = 300
     grasp_error, place_error = 0.004, 0.002
+    # Where the handle is free of the frame, from the middle of the nut.
+    _GRASP = 0.062
     # Heights of the nut over the middle of the peg: before it comes down, where it waits until it
     # is where it should be, where it can no longer slip off, and where it is let go.
     _ABOVE, _WAITING, _THREADED, _DOWN = 0.18, 0.125, 0.1, 0.05
@@ -268,11 +270,12 @@ class SquareExpert(Expert):
 
     def _over_handle(self, height: float) -> Callable[[Rows], Poses]:
         def goal(rows: Rows) -> Poses:
-            handle = self._site("SquareNut_handle_site", rows)
+            nut, turned = self._nut(rows)
+            outwards = np.stack([np.cos(turned), np.sin(turned), np.zeros(len(rows))], axis=-1)
+            grasp = nut + self._GRASP * outwards + self._grasp_offset[rows]
             # Fingers move along the hand's x axis, which is to lie across the handle.
-            across = self._nut(rows)[1] + np.pi / 2
-            yaw = nearest_turn(across, self._left_yaw[rows], np.pi)
-            place = raised(handle + self._grasp_offset[rows], height)
+            yaw = nearest_turn(turned + np.pi / 2, self._left_yaw[rows], np.pi)
+            place = raised(grasp, height)
             # It comes down only over its goal: a finger would strike the handle.
             beside = np.linalg.norm((place - self._hand[rows])[:, :2], axis=-1)
             place[:, 2] += (5 * (beside - self._ALIGNED)).clip(0, 0.1 - height)
