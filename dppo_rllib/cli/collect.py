@@ -21,22 +21,84 @@ def collect(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes to record; by default the task's own.")
     ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(min=0, help="On a scripted expert's actions, which are within 1.  [0.1]"),
+    ] = None,
+    imperfection: Annotated[
+        float | None,
+        typer.Option(min=0, help="How far off a scripted expert grasps; 0 is exact.  [1.0]"),
+    ] = None,
     seed: Annotated[
-        int, typer.Option(help="Of training and recording; the shipped data were made with 1.")
+        int,
+        typer.Option(min=0, help="Of everything; the shipped data were made with 1."),
     ] = 1,
 ) -> None:
-    """Make demonstrations: train a behaviour policy with PPO, record its episodes."""
+    """Make demonstrations: of a scripted expert, or of policies that PPO trains first."""
     from dppo_rllib.tasks import get_task, missing_requirements
-    from dppo_rllib.tasks.behaviour import BEHAVIOURS, behaviour_spec, collect_demonstrations
+    from dppo_rllib.tasks.behaviour import BEHAVIOURS
+    from dppo_rllib.tasks.scripted import has_expert
 
+    given = {"noise": noise, "imperfection": imperfection}
+    settings = {name: value for name, value in given.items() if value is not None}
     with user_errors():
-        if task not in BEHAVIOURS:
-            get_task(task)  # a task without a recipe, or none at all: two different mistakes
-        behaviour_spec(task)
-        if missing := missing_requirements(get_task(task)):
+        chosen = get_task(task)
+        scripted = has_expert(chosen)
+        if not scripted and task not in BEHAVIOURS:
+            raise ValueError(f"task {task}: {_choices()}")
+        if not scripted and settings:
+            raise ValueError(
+                f"--{next(iter(settings))}: task {task} has no scripted expert; {_choices()}"
+            )
+        if missing := missing_requirements(chosen):
             raise ValueError(f"task {task}: install first: {'; '.join(missing)}")
         if output.exists():
             raise FileExistsError(f"--output {output}: exists already; expected a new directory")
+    if scripted:
+        _with_expert(task, output, episodes, seed, settings)
+    else:
+        _with_behaviour(task, output, episodes, seed)
+
+
+def _choices() -> str:
+    """What demonstrations can be made of."""
+    from dppo_rllib.tasks import get_task, task_names
+    from dppo_rllib.tasks.behaviour import BEHAVIOURS
+    from dppo_rllib.tasks.scripted import has_expert
+
+    experts = [name for name in task_names() if has_expert(get_task(name))]
+    return f"scripted experts solve {experts}, policies are trained for {sorted(BEHAVIOURS)}"
+
+
+def _with_expert(
+    task: str, output: Path, episodes: int | None, seed: int, settings: dict[str, float]
+) -> None:
+    from dppo_rllib.rollouts.evaluation import success_interval
+    from dppo_rllib.tasks.scripted import DEFAULT_EPISODES, collect_with_expert
+
+    console, wanted = Console(), episodes or DEFAULT_EPISODES
+    with Progress(console=console) as progress:
+        bar = progress.add_task("record", total=wanted)
+
+        def show(attempts: int, successes: int) -> None:
+            text = f"record, {successes} of {attempts} attempts"
+            progress.update(bar, completed=min(successes, wanted), description=text)
+
+        recording = collect_with_expert(
+            task, output, episodes=wanted, seed=seed, progress=show, **settings
+        )
+    made, attempts = recording.demonstrations, recording.attempts
+    low, high = success_interval(made.num_episodes, attempts)
+    console.print(
+        f"{made.num_episodes} episodes, {made.num_frames:,} transitions, of {attempts} attempts: "
+        f"{made.num_episodes / attempts:.1%} succeed (95 % Wilson interval {low:.1%} to "
+        f"{high:.1%}), in {output}"
+    )
+
+
+def _with_behaviour(task: str, output: Path, episodes: int | None, seed: int) -> None:
+    from dppo_rllib.tasks.behaviour import collect_demonstrations
+
     console = Console()
     with Progress(console=console) as progress:
         bars: dict[str, TaskID] = {}

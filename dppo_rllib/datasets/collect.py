@@ -7,15 +7,15 @@ scripted controller, or a policy loaded from elsewhere, is recorded in the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Float, Float32, Shaped
 
 from dppo_rllib.datasets.demonstrations import Demonstrations
+from dppo_rllib.datasets.episodes import Episode, as_demonstrations
 from dppo_rllib.environments.observation_spaces import (
     RGB,
     STATE,
@@ -91,7 +91,7 @@ def record_episodes(
         for env in envs:
             env.close()
     rounds = zip_longest(*(recorder.finished for recorder in recorders))
-    return _as_demonstrations([e for row in rounds for e in row if e is not None], fps, task)
+    return as_demonstrations([e for row in rounds for e in row if e is not None], fps, task)
 
 
 def by_row(policies: Sequence[Policy]) -> Policy:
@@ -117,25 +117,13 @@ def by_row(policies: Sequence[Policy]) -> Policy:
     return policy
 
 
-@dataclass
-class _Episode:
-    """The transitions of one episode, in order."""
-
-    observations: list[np.ndarray] = field(default_factory=list)
-    pictures: list[np.ndarray] = field(default_factory=list)
-    actions: list[np.ndarray] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-    terminated: bool = False
-    truncated: bool = False
-
-
 class _EnvRecorder:
     """One environment and the episodes it still owes."""
 
     def __init__(self, env: gym.Env, *, quota: int, seed: int) -> None:
         self.env = env
         self.quota = quota
-        self.finished: list[_Episode] = []
+        self.finished: list[Episode] = []
         self.low, self.high = _bounds(env.action_space)
         _, rgb = split_observation_space(env.observation_space)
         self._channel_axis = None if rgb is None else channel_axis(rgb.shape)
@@ -169,7 +157,7 @@ class _EnvRecorder:
 
     def _reset(self, seed: int | None = None) -> None:
         # Only the first reset is seeded: later ones go on with the environment's own generator.
-        self._episode = _Episode()
+        self._episode = Episode()
         self._observe(self.env.reset(seed=seed)[0])
 
     def _observe(self, observation: Any) -> None:
@@ -212,42 +200,6 @@ def _every(observations: Observations, first: int, step: int) -> Any:
     if isinstance(observations, dict):
         return {key: values[first::step] for key, values in observations.items()}
     return observations[first::step]
-
-
-def _as_demonstrations(episodes: list[_Episode], fps: float, task: str) -> Demonstrations:
-    lengths = np.array([len(e.rewards) for e in episodes], dtype=np.int64)
-    last = np.cumsum(lengths) - 1
-    terminated = np.zeros(lengths.sum(), dtype=bool)
-    truncated = np.zeros(lengths.sum(), dtype=bool)
-    terminated[last] = [e.terminated for e in episodes]
-    truncated[last] = [e.truncated for e in episodes]
-    demonstrations = Demonstrations(
-        observations=np.concatenate([e.observations for e in episodes]),
-        actions=np.concatenate([e.actions for e in episodes]),
-        rewards=np.concatenate([np.asarray(e.rewards, dtype=np.float32) for e in episodes]),
-        terminated=terminated,
-        truncated=truncated,
-        episode_lengths=lengths,
-        fps=fps,
-        task=task,
-        images=_take_pictures(episodes, int(lengths.sum())),
-    )
-    demonstrations.validate()
-    return demonstrations
-
-
-def _take_pictures(episodes: list[_Episode], frames: int) -> UInt8[np.ndarray, "M C H W"] | None:
-    """All pictures in one array; the episodes lose theirs, so that memory does not double."""
-    if not episodes[0].pictures:
-        return None
-    images = np.empty((frames, *episodes[0].pictures[0].shape), np.uint8)
-    start = 0
-    for episode in episodes:
-        for row, picture in enumerate(episode.pictures, start=start):
-            images[row] = picture
-        start += len(episode.pictures)
-        episode.pictures.clear()
-    return images
 
 
 def _as_row(observation: Any) -> np.ndarray:

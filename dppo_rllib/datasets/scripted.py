@@ -1,0 +1,273 @@
+"""Record what scripted experts do, and keep what has succeeded.
+
+An expert makes mistakes, on purpose: correlated noise disturbs its actions, and its failures are
+left out. Attempts are numbered, and all that happens in one follows from the seed and its number.
+Kept are the first successes by number, not those that finish first, which would be the short ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from jaxtyping import Bool, Float, Float32, Int, Int64
+from scipy.signal import lfilter
+
+from dppo_rllib.datasets.demonstrations import Demonstrations
+from dppo_rllib.datasets.episodes import Episode, as_demonstrations
+from dppo_rllib.environments.observation_spaces import (
+    RGB,
+    STATE,
+    channel_axis,
+    split_observation_space,
+)
+
+# Of the noise on an action what is left in the next one.
+_CORRELATION = 0.8
+# Attempts to a wanted episode after which an expert is taken for one that cannot do it.
+_MAX_ATTEMPTS = 20
+
+
+@runtime_checkable
+class ScriptedExpert(Protocol):
+    """What acts in the copies of an environment, and remembers by copy where it is.
+
+    Attributes:
+        max_steps: Of an episode; what has not succeeded until then has failed.
+        noisy: Which actions may be disturbed, `[Da]`.
+    """
+
+    max_steps: int
+
+    @property
+    def noisy(self) -> Bool[np.ndarray, " Da"]:
+        """See the class."""
+        ...
+
+    def begin(self, rows: Int[np.ndarray, " n"], generators: Sequence[np.random.Generator]) -> None:
+        """Episodes have begun in some copies; a generator for each."""
+        ...
+
+    def act(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n Da"]:
+        """The next actions of some copies."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Successful episodes, and what they have cost.
+
+    Attributes:
+        demonstrations: The episodes.
+        seeds: Of the environment in each, `[E]`.
+        attempts: Episodes until there were as many.
+    """
+
+    demonstrations: Demonstrations
+    seeds: Int64[np.ndarray, " E"]
+    attempts: int
+
+
+#: Called after every finished attempt with (attempts that count so far, successes among them).
+AttemptProgress = Callable[[int, int], None]
+
+
+def record_successes(
+    envs: VectorEnv,
+    expert: ScriptedExpert,
+    *,
+    episodes: int,
+    noise: float = 0.1,
+    hold_steps: int = 8,
+    seed: int = 0,
+    task: str = "",
+    progress: AttemptProgress | None = None,
+) -> Recording:
+    """Lets an expert try until so many episodes have succeeded.
+
+    An episode ends, truncated, once its `success` has been reported `hold_steps` times in a row;
+    one that is cut before has failed. How many copies there are changes nothing in the result.
+
+    Args:
+        envs: The copies. They leave episodes that have ended alone (`AutoresetMode.DISABLED`),
+            report `success`, `[N]`, in their infos, and may report `invalid`.
+        expert: Acts in them.
+        episodes: To keep.
+        noise: Standard deviation of what is added to actions, correlated over about 4 steps.
+        hold_steps: See above.
+        seed: Of everything.
+        task: What the episodes show, in words.
+        progress: See `AttemptProgress`.
+
+    Returns:
+        The episodes in order of their numbers. Actions are those executed: with noise, clipped to
+        their bounds. Pictures are channels first.
+
+    Raises:
+        ValueError: An argument is out of range, or the environments restart by themselves.
+        RuntimeError: The expert hardly ever succeeds.
+    """
+    _check(envs, episodes, noise, hold_steps)
+    attempts = _Attempts(envs, expert, noise, hold_steps, seed)
+    counted = -1
+    while (enough := attempts.enough(episodes)) is None:
+        tried, kept = attempts.counts()
+        if tried >= _MAX_ATTEMPTS * episodes:
+            raise RuntimeError(
+                f"{kept} of {tried} attempts have succeeded, expected at least 1 of "
+                f"{_MAX_ATTEMPTS}; lower noise={noise} or the expert's imperfection"
+            )
+        if progress is not None and tried > counted:
+            progress(tried, kept)
+            counted = tried
+        attempts.step(wanted=episodes - kept)
+    if progress is not None:
+        progress(enough, episodes)
+    kept_numbers = sorted(number for number in attempts.kept if number < enough)
+    fps = float(envs.metadata.get("render_fps") or 30.0)
+    return Recording(
+        as_demonstrations([attempts.kept[number] for number in kept_numbers], fps, task),
+        np.array([_env_seed(seed, number) for number in kept_numbers], np.int64),
+        enough,
+    )
+
+
+@dataclass
+class _Attempt:
+    """An episode under way."""
+
+    number: int
+    noise: Float[np.ndarray, "T Da"]
+    episode: Episode = field(default_factory=Episode)
+    held: int = 0
+
+
+class _Attempts:
+    """Attempts in all copies, and what has come of them."""
+
+    def __init__(
+        self, envs: VectorEnv, expert: ScriptedExpert, noise: float, hold_steps: int, seed: int
+    ):
+        self._envs, self._expert = envs, expert
+        self._noise, self._hold_steps, self._seed = noise, hold_steps, seed
+        self._begun = 0
+        self._running: dict[int, _Attempt] = {}
+        self._results: dict[int, bool] = {}
+        self._observations: Any = None
+        self.kept: dict[int, Episode] = {}
+        action = envs.single_action_space
+        self._low, self._high = action.low, action.high  # type: ignore[attr-defined]
+        _, rgb = split_observation_space(envs.single_observation_space)
+        self._channel_axis = None if rgb is None else channel_axis(rgb.shape)
+
+    def counts(self) -> tuple[int, int]:
+        """Attempts that have finished, and successes among them."""
+        return len(self._results), sum(self._results.values())
+
+    def enough(self, episodes: int) -> int | None:
+        """With how many attempts, all of them finished, there are so many successes; or None."""
+        successes = 0
+        for number in range(self._begun):
+            if number not in self._results:
+                return None
+            successes += self._results[number]
+            if successes == episodes:
+                return number + 1
+        return None
+
+    def step(self, wanted: int) -> None:
+        """Begins attempts in free copies, where so many successes are wanted yet; then a step."""
+        free = [row for row in range(self._envs.num_envs) if row not in self._running]
+        self._begin(np.array(free[: max(0, 2 * wanted - len(self._running))], int))
+        rows = np.array(sorted(self._running), int)
+        actions = np.zeros((self._envs.num_envs, *self._low.shape), np.float32)
+        actions[rows] = self._disturbed(rows, self._expert.act(rows))
+        for row in rows.tolist():
+            self._write(row, actions[row])
+        self._observations, rewards, _, truncated, infos = self._envs.step(actions)
+        invalid = np.asarray(infos.get("invalid", np.zeros(len(actions))), bool)
+        for row in rows.tolist():
+            self._judge(
+                row,
+                float(rewards[row]),
+                bool(infos["success"][row]),
+                bool(truncated[row] or invalid[row]),
+            )
+
+    def _begin(self, rows: Int[np.ndarray, " n"]) -> None:
+        if not len(rows):
+            return
+        seeds: list[int | None] = [None] * self._envs.num_envs
+        generators = []
+        for row in rows.tolist():
+            number, self._begun = self._begun, self._begun + 1
+            seeds[row] = _env_seed(self._seed, number)
+            own, for_noise = (np.random.default_rng(s) for s in _sequence(self._seed, number))
+            generators.append(own)
+            self._running[row] = _Attempt(number, self._draw_noise(for_noise))
+        mask = np.isin(np.arange(self._envs.num_envs), rows)
+        self._observations, _ = self._envs.reset(
+            seed=seeds,  # type: ignore[arg-type]
+            options={"reset_mask": mask},
+        )
+        self._expert.begin(rows, generators)
+
+    def _draw_noise(self, generator: np.random.Generator) -> Float[np.ndarray, "T Da"]:
+        fresh = generator.normal(size=(self._expert.max_steps, *self._low.shape))
+        scale = self._noise * np.sqrt(1 - _CORRELATION**2)
+        return lfilter([scale], [1, -_CORRELATION], fresh, axis=0) * self._expert.noisy
+
+    def _disturbed(
+        self, rows: Int[np.ndarray, " n"], actions: Float[np.ndarray, "n Da"]
+    ) -> Float32[np.ndarray, "n Da"]:
+        attempts = [self._running[row] for row in rows.tolist()]
+        noise = np.array([attempt.noise[len(attempt.episode)] for attempt in attempts])
+        return (actions + noise).astype(np.float32).clip(self._low, self._high)
+
+    def _write(self, row: int, action: Float32[np.ndarray, " Da"]) -> None:
+        """The observation before an action, and the action."""
+        episode, seen = self._running[row].episode, self._observations
+        episode.actions.append(action.copy())
+        if self._channel_axis is not None:
+            picture = np.moveaxis(seen[RGB][row], self._channel_axis, 0)
+            episode.pictures.append(picture.copy())
+            seen = seen[STATE]
+        episode.observations.append(seen[row].astype(np.float32))
+
+    def _judge(self, row: int, reward: float, success: bool, cut: bool) -> None:
+        """What the action has led to, and whether the attempt is over."""
+        attempt = self._running[row]
+        attempt.episode.rewards.append(reward)
+        attempt.held = attempt.held + 1 if success else 0
+        succeeded = attempt.held >= self._hold_steps
+        if succeeded or cut or len(attempt.episode) >= self._expert.max_steps:
+            del self._running[row]
+            self._results[attempt.number] = succeeded
+            if succeeded:
+                attempt.episode.truncated = True
+                self.kept[attempt.number] = attempt.episode
+
+
+def _sequence(seed: int, number: int) -> list[np.random.SeedSequence]:
+    """Of an attempt: for the expert's imperfections, and for the noise."""
+    return np.random.SeedSequence(seed, spawn_key=(number,)).spawn(2)
+
+
+def _env_seed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])
+
+
+def _check(envs: VectorEnv, episodes: int, noise: float, hold_steps: int) -> None:
+    for name, value in (("episodes", episodes), ("hold_steps", hold_steps)):
+        if value < 1:
+            raise ValueError(f"{name}={value}: expected at least 1")
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise={noise}: expected a number from 0")
+    if envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
+        raise ValueError(
+            f"{envs}: autoreset_mode={envs.metadata.get('autoreset_mode')}, expected "
+            "AutoresetMode.DISABLED"
+        )

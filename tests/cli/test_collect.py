@@ -1,0 +1,80 @@
+"""`dppo data collect` with a scripted expert."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dppo_rllib.cli import app
+from dppo_rllib.datasets.lerobot import read_demonstrations
+from dppo_rllib.tasks import Task, get_task
+from dppo_rllib.tasks.scripted import collect_with_expert, has_expert
+
+TASKS = """
+from dppo_rllib.tasks import Task, register
+
+for name, env in (
+    ("raise", "dppo_rllib/Lift-v0"),
+    ("carry", "dppo_rllib/Transport-v0"),
+    ("swing", "Pendulum-v1"),
+):
+    register(Task(name=name, description="Do it.", env=env, obs_dim=19, action_dim=7))
+"""
+with_simulator = pytest.mark.skipif(
+    importlib.util.find_spec("robosuite") is None, reason="needs robosuite"
+)
+
+
+@pytest.fixture(scope="module")
+def collect(tmp_path_factory):
+    file = tmp_path_factory.mktemp("tasks") / "manipulation.py"
+    file.write_text(TASKS)
+
+    def run(*arguments):
+        text = ["--tasks-from", str(file), "data", "collect", *map(str, arguments)]
+        return CliRunner().invoke(app, text, env={"COLUMNS": "200", "TERM": "dumb"})
+
+    return run
+
+
+def test_experts_are_found_by_the_environment(collect):
+    collect("nothing")  # registers the tasks
+    known = [has_expert(get_task(name)) for name in ("raise", "carry", "swing", "hopper-medium")]
+    assert known == [True, False, False, False]
+    pixels = Task("p", "", "dppo_rllib/SquarePixels-v0", obs_dim=9, action_dim=7)
+    assert has_expert(pixels)
+
+
+@with_simulator
+def test_what_an_expert_has_done_is_written_and_its_success_told(collect, tmp_path: Path):
+    result = collect("raise", "--episodes", 2, "--noise", 0.05, "--output", tmp_path / "data")
+    assert result.exit_code == 0, result.output
+    assert "2 episodes" in result.output and "Wilson interval" in result.output
+    demos = read_demonstrations(tmp_path / "data")
+    assert demos.num_episodes == 2 and demos.fps == 20 and demos.task == "Do it."
+    last = demos.episode_starts + demos.episode_lengths - 1
+    assert np.all(demos.rewards[last] == 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hopper-medium", "--noise", "0.1"], "--noise: task hopper-medium has no scripted"),
+        (["swing", "--imperfection", "1"], "task swing: scripted experts solve"),
+        (["carry"], "policies are trained for ['hopper-medium']"),
+        (["raise", "--noise", "-1"], "Invalid value for '--noise'"),
+        (["rise"], "did you mean raise"),
+    ],
+)
+def test_mistakes_are_shown_before_anything_is_simulated(collect, tmp_path, arguments, message):
+    result = collect(*arguments, "--output", tmp_path / "data")
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "data").exists()
+
+
+def test_tasks_without_expert_are_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="hopper-medium: has no scripted expert"):
+        collect_with_expert("hopper-medium", tmp_path / "data")
