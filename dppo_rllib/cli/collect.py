@@ -23,7 +23,7 @@ def collect(
     ] = None,
     noise: Annotated[
         float | None,
-        typer.Option(min=0, help="On a scripted expert's actions, which are within 1.  [0.1]"),
+        typer.Option(min=0, help="On a scripted expert's actions, which are within 1.  [0.05]"),
     ] = None,
     imperfection: Annotated[
         float | None,

@@ -80,7 +80,7 @@ def record_successes(
     expert: ScriptedExpert,
     *,
     episodes: int,
-    noise: float = 0.1,
+    noise: float = 0.05,
     hold_steps: int = 8,
     seed: int = 0,
     task: str = "",

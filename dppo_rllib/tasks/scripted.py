@@ -16,7 +16,7 @@ from dppo_rllib.tasks.task import Task, get_task
 # Of `dppo_rllib.environments.robomimic.experts`, which needs a simulator.
 EXPERT_TASKS = ("can", "lift", "square")
 _ENTRY_POINT = "dppo_rllib.environments.robomimic:make_one"
-DEFAULT_EPISODES, DEFAULT_NOISE, DEFAULT_IMPERFECTION = 200, 0.1, 1.0
+DEFAULT_EPISODES, DEFAULT_NOISE, DEFAULT_IMPERFECTION = 200, 0.05, 1.0
 _NUM_ENVS = 16
 
 

@@ -150,8 +150,8 @@ class Expert(ABC):
 
     # --- What routes are made of ------------------------------------------------------------------
 
-    def _still(self, closed: bool, steps: int) -> Waypoint:
-        """Waits for the fingers."""
+    def _fingers(self, closed: bool, steps: int) -> Waypoint:
+        """Moves the fingers where it is."""
         return Waypoint(self._stay, closed, patience=steps, wait=steps)
 
     def _stay(self, rows: Rows) -> Poses:
@@ -181,14 +181,14 @@ class LiftExpert(Expert):
     """Grasps the cube by the sides that are nearest, and raises it."""
 
     max_steps = 150
-    grasp_error, place_error = 0.006, 0.0
+    grasp_error, place_error = 0.014, 0.0
 
     def _route(self) -> tuple[Waypoint, ...]:
         table = self._simulation.scene.env.table_offset[2]
         return (
             Waypoint(self._over_cube(0.08), False, tolerance=0.015, patience=60),
             Waypoint(self._over_cube(0.0), False, tolerance=0.008, patience=40),
-            self._still(True, steps=6),
+            self._fingers(True, steps=6),
             Waypoint(self._straight_up(table + 0.25), True),
         )
 
@@ -207,7 +207,7 @@ class CanExpert(Expert):
     """Grasps the can from above and lets it go over its compartment."""
 
     max_steps = 250
-    grasp_error, place_error = 0.008, 0.02
+    grasp_error, place_error = 0.011, 0.02
 
     def _route(self) -> tuple[Waypoint, ...]:
         env = self._simulation.scene.env
@@ -217,11 +217,11 @@ class CanExpert(Expert):
         return (
             Waypoint(self._over_can(0.12), False, tolerance=0.02, patience=80),
             Waypoint(self._over_can(0.01), False, tolerance=0.008, patience=50),
-            self._still(True, steps=7),
+            self._fingers(True, steps=7),
             Waypoint(self._straight_up(above), True, tolerance=0.02, patience=50),
             Waypoint(self._over_bin(bin_, 0.3), True, tolerance=0.03, patience=80),
             Waypoint(self._over_bin(bin_, 0.16), True, tolerance=0.02, patience=40),
-            self._still(False, steps=5),
+            self._fingers(False, steps=5),
             Waypoint(self._over_bin(bin_, 0.3), False),
         )
 
@@ -251,7 +251,7 @@ class SquareExpert(Expert):
     _GRASP = 0.062
     # Heights of the nut over the middle of the peg: before it comes down, where it waits until it
     # is where it should be, where it can no longer slip off, and where it is let go.
-    _ABOVE, _WAITING, _THREADED, _DOWN = 0.18, 0.125, 0.1, 0.05
+    _ABOVE, _WAITING, _THREADED, _DOWN = 0.18, 0.117, 0.104, 0.05
     # How far beside its place a nut may come down, in metres.
     _ALIGNED = 0.006
 
@@ -260,11 +260,11 @@ class SquareExpert(Expert):
         return (
             Waypoint(self._over_handle(0.1), False, tolerance=0.012, patience=80),
             Waypoint(self._over_handle(0.0), False, tolerance=0.007, patience=50),
-            self._still(True, steps=8),
+            self._fingers(True, steps=8),
             Waypoint(self._straight_up(table + 0.26), True, tolerance=0.02, patience=50),
-            Waypoint(self._over_peg, True, tolerance=0.004, patience=120, wait=20),
-            Waypoint(self._onto_peg, True, tolerance=0.005, patience=80),
-            self._still(False, steps=5),
+            Waypoint(self._over_peg, True, tolerance=0.01, patience=120, wait=20),
+            Waypoint(self._onto_peg, True, tolerance=0.005, patience=150),
+            self._fingers(False, steps=5),
             Waypoint(self._straight_up(table + 0.28), False),
         )
 
@@ -293,8 +293,7 @@ class SquareExpert(Expert):
         height = -way[:, 2]
         threaded = height < self._THREADED
         aligned = np.linalg.norm(way[:, :2], axis=-1) < self._ALIGNED
-        waiting = np.minimum(height, self._WAITING)
-        way[:, 2] += np.where(threaded | aligned, self._DOWN, waiting)
+        way[:, 2] += np.where(threaded | aligned, self._DOWN, self._WAITING)
         way[threaded, :2] = 0  # the peg guides it
         return self._bring(rows, way, turn)
 
