@@ -164,7 +164,7 @@ def test_an_environment_of_other_dimensions_is_refused(dataset: Path) -> None:
         config.build_algo()
 
 
-@pytest.mark.parametrize("runners", [0, 1])
+@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_pretraining_evaluates_in_the_environment_if_there_is_one(
     dataset: Path, runners: int
 ) -> None:

@@ -240,7 +240,8 @@ def test_a_killed_runner_costs_no_more_than_its_share() -> None:
     algo.stop()
 
 
-@pytest.mark.parametrize("learners", [0, pytest.param(1, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("learners", [0, 1])
 def test_trajectories_that_vanish_are_sampled_anew(
     learners: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +267,7 @@ def test_trajectories_that_vanish_are_sampled_anew(
     algo.stop()
 
 
+@SLOW
 def test_learners_without_a_seed_have_the_same_weights() -> None:
     algo = small_config(0, 2).debugging(seed=None).build_algo()
     algo.train()

@@ -152,7 +152,17 @@ def train(case: Case, policy: Path | None, learner_class: Any, iterations: int) 
     return rates
 
 
-@pytest.mark.parametrize("name", CASES)
+# Of every algorithm once; what it learns from otherwise is for the slow tests.
+VARIANTS = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("DPPO from") else [])
+        for name in CASES
+    ],
+)
+
+
+@VARIANTS
 def test_the_policy_moves_to_the_better_mode(name: str, clones: Callable[[str], Path]) -> None:
     case = CASES[name]
     policy = None if case.clone is None else clones(case.clone)
@@ -161,13 +171,7 @@ def test_the_policy_moves_to_the_better_mode(name: str, clones: Callable[[str], 
     assert rates[0] < 0.7
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("DPPO from") else [])
-        for name in CASES
-    ],
-)
+@VARIANTS
 def test_a_flipped_advantage_moves_it_away(name: str, clones: Callable[[str], Path]) -> None:
     case = CASES[name]
     policy = None if case.clone is None else clones(case.clone)

@@ -85,6 +85,7 @@ def test_progress_passes_through_training_recording_and_writing(collected: tuple
     assert [p.done for p in seen if p.stage == "record"] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_policies() -> None:
     def actions(policies: list[BehaviourPolicy]) -> np.ndarray:
         observations = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
