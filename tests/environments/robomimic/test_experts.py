@@ -39,7 +39,14 @@ def successes(env, expert):
     return done
 
 
-@pytest.mark.parametrize("task, least", [("lift", 10), ("can", 9), ("square", 9)])
+@pytest.mark.parametrize(
+    "task, least",
+    [
+        ("lift", 10),
+        pytest.param("can", 9, marks=pytest.mark.slow),
+        pytest.param("square", 9, marks=pytest.mark.slow),
+    ],
+)
 def test_experts_succeed_where_nothing_disturbs_them(envs, task, least):
     assert successes(envs(task), make_expert(envs(task), 0.0)).sum() >= least
 
