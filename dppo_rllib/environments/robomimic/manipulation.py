@@ -39,7 +39,6 @@ class Manipulation:
         object_dim: How wide the objects' part of a state is.
         objects: Reads it.
         solved: Whether a task is solved just now.
-        success: That in words.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Manipulation:
     object_dim: int
     objects: Callable[[Simulation, Rows], Objects]
     solved: Callable[[Simulation, Rows], Solved]
-    success: str
 
     @property
     def proprioception_dim(self) -> int:
@@ -200,7 +198,6 @@ LIFT = Manipulation(
     object_dim=10,
     objects=_lift_objects,
     solved=_lift_solved,
-    success="the cube is 4 cm above the table",
 )
 CAN = Manipulation(
     "can",
@@ -210,7 +207,6 @@ CAN = Manipulation(
     object_dim=14,
     objects=_can_objects,
     solved=_can_solved,
-    success="the can is in its compartment of the bin, and let go",
 )
 SQUARE = Manipulation(
     "square",
@@ -220,7 +216,6 @@ SQUARE = Manipulation(
     object_dim=14,
     objects=_square_objects,
     solved=_square_solved,
-    success="the square nut is around its peg, and let go",
 )
 TRANSPORT = Manipulation(
     "transport",
@@ -230,6 +225,5 @@ TRANSPORT = Manipulation(
     object_dim=41,
     objects=_transport_objects,
     solved=_transport_solved,
-    success="the hammer lies in its bin and the cube in that for trash",
 )
 MANIPULATIONS = {task.name: task for task in (LIFT, CAN, SQUARE, TRANSPORT)}

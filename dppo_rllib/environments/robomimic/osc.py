@@ -281,8 +281,8 @@ def control_steps(
                 site = hands[arm]
                 hand = site_xpos[3 * site : 3 * site + 3]
                 hand_axes = site_xmat[9 * site : 9 * site + 9]
-                command = np.minimum(np.maximum(actions[row, 7 * arm : 7 * arm + 6], -1.0), 1.0)
                 if step == 0:
+                    command = np.minimum(np.maximum(actions[row, 7 * arm : 7 * arm + 6], -1.0), 1.0)
                     goal[arm] = hand + POSITION_SCALE * command[:3]
                     _rotated(ORIENTATION_SCALE * command[3:], hand_axes, goal_axes[arm])
                     grip = GRIPPER_SPEED * np.sign(actions[row, 7 * arm + 6])

@@ -1,6 +1,7 @@
 """The tasks as environments."""
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 
@@ -61,21 +62,20 @@ SOLUTIONS = {
     "lift": [("cube_joint0", (0.0, 0.0, 0.9))],
     "can": [("Can_joint0", (0.2, 0.4, 0.86))],
     "square": [("SquareNut_joint0", (0.23, 0.1, 0.83))],
-    "transport": [],
 }
 
 
 @pytest.mark.parametrize("name", ["lift", "can", "square"])
 def test_solved_is_where_robosuite_gives_its_reward(name, scenes):
-    task, import_mujoco = MANIPULATIONS[name], pytest.importorskip("mujoco")
+    task = MANIPULATIONS[name]
     scene = scenes(task)
     simulation = Simulation(scene, 1)
     simulation.start(0, np.random.default_rng(0))
     assert not task.solved(simulation, ROW)[0] and scene.env.reward() == 0
     for joint, position in SOLUTIONS[name]:
         put(simulation, joint, position)
-    import_mujoco.mj_forward(scene.model, simulation.datas[0])
-    import_mujoco.mj_copyData(scene.env.sim.data._data, scene.model, simulation.datas[0])
+    mujoco.mj_forward(scene.model, simulation.datas[0])
+    mujoco.mj_copyData(scene.env.sim.data._data, scene.model, simulation.datas[0])
     assert scene.env.reward() == 1
     assert task.solved(simulation, ROW)[0]
 
@@ -83,7 +83,7 @@ def test_solved_is_where_robosuite_gives_its_reward(name, scenes):
 @pytest.mark.parametrize("name", ["can", "square"])
 def test_what_is_still_held_is_not_solved(name, scenes):
     """As with robosuite, over positions around the goal and the hand."""
-    task, mujoco = MANIPULATIONS[name], pytest.importorskip("mujoco")
+    task = MANIPULATIONS[name]
     scene, generator = scenes(task), np.random.default_rng(0)
     simulation = Simulation(scene, 1)
     simulation.start(0, np.random.default_rng(0))
@@ -101,7 +101,7 @@ def test_what_is_still_held_is_not_solved(name, scenes):
 
 
 def test_transport_is_solved_when_both_lie_in_their_bins(scenes):
-    task, mujoco = MANIPULATIONS["transport"], pytest.importorskip("mujoco")
+    task = MANIPULATIONS["transport"]
     scene = scenes(task)
     simulation = Simulation(scene, 1)
     simulation.start(0, np.random.default_rng(0))
