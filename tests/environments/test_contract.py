@@ -42,21 +42,25 @@ IMPLEMENTATIONS = {
 }
 
 
+ROBOMIMIC = ("lift", "can", "square", "transport")
 SIMULATED = {
     name: functools.partial(make_chunked_env, f"dppo_rllib/{name.capitalize()}-v0")
-    for name in ("lift", "can", "square", "transport")
+    for name in ROBOMIMIC
 }
+SIMULATED["avoid"] = functools.partial(
+    make_chunked_env, "dppo_rllib/Avoid-v0", env_kwargs={"start_noise": 0.01}
+)
 IMPLEMENTATIONS |= SIMULATED
 
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.slow) if name in list(SIMULATED)[1:] else name
+        pytest.param(name, marks=pytest.mark.slow) if name in ROBOMIMIC[1:] else name
         for name in IMPLEMENTATIONS
     ]
 )
 def build(request, closing):
-    if request.param in SIMULATED and importlib.util.find_spec("robosuite") is None:
+    if request.param in ROBOMIMIC and importlib.util.find_spec("robosuite") is None:
         pytest.skip("robosuite is not installed")
 
     def build(num_envs=N):
