@@ -89,8 +89,9 @@ def record_successes(
 ) -> Recording:
     """Lets an expert try until so many episodes have succeeded.
 
-    An episode ends, truncated, once its success has been reported `hold_steps` times in a row;
-    one that is cut before has failed. How many copies there are changes nothing in the result.
+    An episode ends, truncated, once its success has been reported `hold_steps` times in a row, or
+    with success where the environment terminates it; one that is cut before has failed. How many
+    copies there are changes nothing in the result.
 
     Args:
         envs: The copies. They leave episodes that have ended alone (`AutoresetMode.DISABLED`),
@@ -197,13 +198,14 @@ class _Attempts:
         actions[rows] = self._disturbed(rows, self._expert.act(rows))
         for row in rows.tolist():
             self._write(row, actions[row])
-        self._observations, rewards, _, truncated, infos = self._envs.step(actions)
+        self._observations, rewards, terminated, truncated, infos = self._envs.step(actions)
         invalid = np.asarray(infos.get("invalid", np.zeros(len(actions))), bool)
         for row in rows.tolist():
             self._judge(
                 row,
                 float(rewards[row]),
                 bool(infos[self._success][row]),
+                bool(terminated[row]),
                 bool(truncated[row] or invalid[row]),
             )
 
@@ -248,18 +250,19 @@ class _Attempts:
             seen = seen[STATE]
         episode.observations.append(seen[row].astype(np.float32))
 
-    def _judge(self, row: int, reward: float, success: bool, cut: bool) -> None:
+    def _judge(self, row: int, reward: float, success: bool, ended: bool, cut: bool) -> None:
         """What the action has led to, and whether the attempt is over."""
         attempt = self._running[row]
-        attempt.episode.rewards.append(reward)
+        episode = attempt.episode
+        episode.rewards.append(reward)
         attempt.held = attempt.held + 1 if success else 0
-        succeeded = attempt.held >= self._hold_steps
-        if succeeded or cut or len(attempt.episode) >= self._expert.max_steps:
+        succeeded = attempt.held >= self._hold_steps or (success and ended)
+        if succeeded or ended or cut or len(episode) >= self._expert.max_steps:
             del self._running[row]
             self._results[attempt.number] = succeeded
             if succeeded:
-                attempt.episode.truncated = True
-                self.kept[attempt.number] = attempt.episode
+                episode.terminated, episode.truncated = ended, not ended
+                self.kept[attempt.number] = episode
 
 
 def _sequence(seed: int, number: int) -> list[np.random.SeedSequence]:

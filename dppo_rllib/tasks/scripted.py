@@ -11,6 +11,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 import dppo_rllib.environments.avoid
+import dppo_rllib.environments.kitchen
 import dppo_rllib.environments.robomimic  # noqa: F401  registers what has experts
 from dppo_rllib.datasets.lerobot import write_demonstrations
 from dppo_rllib.datasets.scripted import Recording, record_successes
@@ -43,6 +44,9 @@ _EXPERTS = {
     ),
     "dppo_rllib.environments.avoid:make_one": _Expert(
         "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished"
+    ),
+    "dppo_rllib.environments.kitchen:make_one": _Expert(
+        "dppo_rllib.environments.kitchen.expert:KitchenExpert"
     ),
 }
 

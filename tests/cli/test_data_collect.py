@@ -45,6 +45,7 @@ def test_experts_are_found_by_the_environment(collect):
     assert known == [True, False, False, False]
     pixels = Task("p", "", "dppo_rllib/SquarePixels-v0", obs_dim=9, action_dim=7)
     assert has_expert(pixels)
+    assert has_expert(get_task("avoid-m2")) and has_expert(get_task("kitchen-mixed"))
 
 
 @with_simulator
@@ -56,6 +57,17 @@ def test_what_an_expert_has_done_is_written_and_its_success_told(collect, tmp_pa
     assert demos.num_episodes == 2 and demos.fps == 20 and demos.task == "Do it."
     last = demos.episode_starts + demos.episode_lengths - 1
     assert np.all(demos.rewards[last] == 1)
+
+
+def test_an_expert_is_told_what_its_task_wants_to_see(collect, tmp_path: Path):
+    result = collect("avoid-m3", "--episodes", 20, "--output", tmp_path / "data")
+    assert result.exit_code == 0, result.output
+    demos = read_demonstrations(tmp_path / "data")
+    last = demos.episode_starts + demos.episode_lengths - 1
+    ways = demos.observations[last, 2]
+    assert set(np.where(ways < 0.35, 5, np.where(ways > 0.62, 8, 0)).tolist()) == {5, 8}
+    # Whichever way is taken: all are kept, one of them is rewarded.
+    assert set(demos.rewards[last].tolist()) == {1, 2}
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ LIMIT = 40
 class Counters(VectorEnv):
     """Adds up the first actions; success is a sum of at least a goal that the seed draws."""
 
-    def __init__(self, num_envs: int, pixels: bool = False):
-        self.num_envs, self.pixels = num_envs, pixels
+    def __init__(self, num_envs: int, pixels: bool = False, ends: bool = False):
+        self.num_envs, self.pixels, self.ends = num_envs, pixels, ends
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_fps": 10}
         state = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
         rgb = gym.spaces.Box(0, 255, (4, 5, 3), np.uint8)
@@ -43,7 +43,7 @@ class Counters(VectorEnv):
         invalid = (np.floor(self.state[:, 0]) == 5) & (self.state[:, 1] == 13)
         cut = self.steps >= LIMIT
         infos = {"success": success, "invalid": invalid}
-        return self._observe(), success.astype(np.float32), cut & False, cut, infos
+        return self._observe(), success.astype(np.float32), success & self.ends, cut, infos
 
     def _observe(self) -> Any:
         state = self.state.copy()
@@ -92,6 +92,34 @@ def test_only_what_has_succeeded_and_lasted_is_kept() -> None:
     assert demos.truncated[last].all() and demos.truncated.sum() == 12
     assert not demos.terminated.any()
     assert recording.attempts > 12
+
+
+def test_an_episode_that_the_environment_ends_with_success_is_kept_as_it_ended() -> None:
+    envs = Counters(4, ends=True)
+    demos = record_successes(envs, Adder(envs), episodes=12, noise=0.2).demonstrations
+    last = demos.episode_starts + demos.episode_lengths - 1
+    assert demos.terminated[last].all() and demos.terminated.sum() == 12
+    assert not demos.truncated.any()
+    assert demos.rewards.sum() == 12 and (demos.rewards[last] == 1).all()
+
+
+def test_success_has_the_name_that_it_is_given() -> None:
+    class Renamed(Counters):
+        def step(self, actions: np.ndarray) -> Any:
+            *rest, infos = super().step(actions)
+            return *rest, {"success": infos["success"] & False, "reached": infos["success"]}
+
+    envs = Renamed(4)
+    recording = record_successes(envs, Adder(envs), episodes=3, success="reached")
+    assert recording.demonstrations.num_episodes == 3
+
+
+def test_noise_is_a_share_of_the_range_of_actions() -> None:
+    envs = Counters(1)
+    envs.single_action_space = gym.spaces.Box(-10, 10, (2,), np.float32)
+    demos = record_successes(envs, Adder(envs, 0.0), episodes=20, noise=0.05).demonstrations
+    assert 0.4 < (demos.actions[:, 0] - 1).std() < 0.6
+    assert (demos.actions[:, 1] == 0.5).all()
 
 
 def test_simulations_that_have_failed_are_no_success() -> None:

@@ -50,18 +50,23 @@ SIMULATED = {
 SIMULATED["avoid"] = functools.partial(
     make_chunked_env, "dppo_rllib/Avoid-v0", env_kwargs={"start_noise": 0.01}
 )
+SIMULATED["kitchen"] = functools.partial(make_chunked_env, "dppo_rllib/Kitchen-v0")
 IMPLEMENTATIONS |= SIMULATED
+# Of those that need one, the simulator.
+NEEDED = dict.fromkeys(ROBOMIMIC, "robosuite") | {"kitchen": "gymnasium_robotics"}
+SLOW = ("can", "square", "transport")
 
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.slow) if name in ROBOMIMIC[1:] else name
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
         for name in IMPLEMENTATIONS
     ]
 )
 def build(request, closing):
-    if request.param in ROBOMIMIC and importlib.util.find_spec("robosuite") is None:
-        pytest.skip("robosuite is not installed")
+    needed = NEEDED.get(request.param)
+    if needed and importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed")
 
     def build(num_envs=N):
         implementation = IMPLEMENTATIONS[request.param]
