@@ -119,7 +119,7 @@ def render_robomimic_hdf5(
     if image_size < 1:
         raise ValueError(f"image_size={image_size}: expected at least 1")
     with open_recording(path, filter_key=filter_key, max_episodes=max_episodes) as recording:
-        from dppo_rllib.environments.robomimic.cameras import Cameras
+        from dppo_rllib.environments.cameras import Cameras
         from dppo_rllib.environments.robomimic.scene import Scene
         from dppo_rllib.environments.robomimic.simulation import Simulation
 

@@ -1,0 +1,1 @@
+"""Furniture-Bench: one-leg, lamp and round-table, on MuJoCo and on IsaacGym."""
