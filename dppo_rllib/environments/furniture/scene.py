@@ -121,6 +121,8 @@ def _surroundings(spec: Any) -> None:
     world.add_light(pos=[-0.6, 0.8, 2], dir=[0.3, -0.4, -1], diffuse=[0.4] * 3)
     world.add_camera(name="front", pos=[0.95, 0, 0.95], xyaxes=[0, 1, 0, -0.62, 0, 0.78])
     box = mujoco.mjtGeom.mjGEOM_BOX
+    ground = mujoco.mjtGeom.mjGEOM_PLANE
+    world.add_geom(name="ground", type=ground, size=[2, 2, 0.1], rgba=[0.2, 0.2, 0.2, 1], **BODY)
     world.add_geom(
         name="table",
         type=box,

@@ -13,8 +13,8 @@ from torch import Tensor
 from dppo_rllib.environments.furniture.scene import Scene
 from dppo_rllib.environments.furniture.starts import Start
 
-# Faster than this (m/s or rad/s) parts are flung by a fault of contact, not moved by a hand.
-_MAX_PART_SPEED = 50.0
+# Faster than this (m/s, rad/s) parts are flung by a fault of contact, not by hands or pushes.
+_MAX_SPEED, _MAX_SPIN = 20.0, 500.0
 _MAX_PENETRATION = 0.01
 _PUSH_STEPS = 8
 _SETTLING_STEPS = 80
@@ -101,7 +101,8 @@ class Simulation:
             unstable[row] = not self._sound(data)
             self._read(row)
 
-        list(self._pool.map(work, rows) if self._pool else map(work, rows))
+        every = self._pool.map if self._pool else map
+        list(every(work, rows.tolist()))
         return unstable
 
     def _sound(self, data: mujoco.MjData) -> bool:
@@ -110,7 +111,8 @@ class Simulation:
             or not np.isfinite(data.qpos).all()
         ):
             return False
-        if np.abs(data.qvel[9:]).max() > _MAX_PART_SPEED:
+        speeds = np.abs(data.qvel[9:].reshape(-1, 2, 3)).max(axis=(0, 2))
+        if (speeds > (_MAX_SPEED, _MAX_SPIN)).any():
             return False
         return not data.ncon or bool(data.contact.dist.min() > -_MAX_PENETRATION)
 
