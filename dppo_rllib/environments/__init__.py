@@ -1,5 +1,6 @@
 """Layer 2: environments."""
 
+import dppo_rllib.environments.furniture.isaac  # noqa: F401  registers its tasks
 import dppo_rllib.environments.robomimic  # noqa: F401  registers them
 from dppo_rllib.environments.chunked import ChunkedVectorEnv, make_chunked_env
 from dppo_rllib.environments.normalization import Normalization

@@ -1,0 +1,1 @@
+"""The tasks of Furniture-Bench and their simulators."""
