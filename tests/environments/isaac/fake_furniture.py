@@ -5,6 +5,7 @@ Interface (constructor, `reset(env_idxs)`, `step`, shapes) as in ankile/furnitur
 """
 
 import os
+import subprocess
 import sys
 import time
 
@@ -144,6 +145,16 @@ class NeverStarts:
 
     def __init__(self, **kwargs):
         raise RuntimeError("no GPU")
+
+
+class StartsAnother(FakeFurniture):
+    """A process that inherits whatever it may, and lives for a while."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        subprocess.Popen(
+            ["sleep", "6"], close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
 
 class NeedsIsaacGym:

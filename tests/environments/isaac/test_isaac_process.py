@@ -95,6 +95,27 @@ def sidecar_python(python):
     return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
 
 
+def test_it_finds_its_own_packages_and_libraries(python, launch, monkeypatch, tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError('of another Python')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/lib/of-others")
+    process = launch(python)
+    variables = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+    own = python.resolve().parents[1] / "lib"
+    assert f"LD_LIBRARY_PATH={own}:/usr/lib/of-others" in variables
+    assert "PYTHONPATH" not in {variable.partition("=")[0] for variable in variables}
+
+
+def test_what_the_simulator_starts_does_not_hold_the_link(python, launch):
+    process = launch(python, "StartsAnother")
+    begin(process)
+    os.kill(process.pid, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(SidecarError, match=r"\(exit code -9\)"):
+        process.step()
+    assert time.monotonic() - start < 4
+
+
 def test_closing_leaves_nothing_behind(python, launch, is_gone):
     names = set(os.listdir("/dev/shm"))
     files = len(os.listdir("/proc/self/fd"))

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _SCRIPT = Path(sidecar.__file__)
 # Lead another Python into the packages of this one.
-_OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE")
+_OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
 _REMEMBERED_LINES = 30
 _CLOSING_S = 10.0
 
@@ -157,7 +157,7 @@ class SidecarProcess:
         answered, answer = self._wait(kind, timeout_s)
         if answered is Kind.ERROR:
             report = json.loads(answer)
-            if report["missing"]:
+            if report["missing"] and kind is Kind.HELLO:
                 self._end(0)
                 raise ImportError(what_is_needed(report["text"]))
             raise self._failure(f"raised\n{report['text']}")

@@ -312,6 +312,8 @@ def serve(link: Link, memory: int) -> None:
 def main() -> None:
     """Serves the socket and the memory whose descriptors are the arguments."""
     link, memory = Link(int(sys.argv[1])), int(sys.argv[2])
+    for file in sys.argv[1:]:
+        os.set_inheritable(int(file), False)  # what the simulator starts must not hold the link
     del sys.path[0]  # the folder of this script, whose other files are for another Python
     try:
         serve(link, memory)
