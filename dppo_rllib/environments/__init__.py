@@ -1,6 +1,7 @@
 """Layer 2: environments."""
 
 import dppo_rllib.environments.furniture
+import dppo_rllib.environments.furniture.isaac
 import dppo_rllib.environments.robomimic  # noqa: F401  registers them
 from dppo_rllib.environments.chunked import ChunkedVectorEnv, make_chunked_env
 from dppo_rllib.environments.normalization import Normalization
