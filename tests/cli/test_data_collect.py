@@ -63,7 +63,7 @@ def test_what_an_expert_has_done_is_written_and_its_success_told(collect, tmp_pa
     [
         (["hopper-medium", "--noise", "0.1"], "--noise: task hopper-medium has no scripted"),
         (["swing", "--imperfection", "1"], "task swing: scripted experts solve"),
-        (["carry"], "policies are trained for ['hopper-medium']"),
+        (["carry"], "policies are trained for ['halfcheetah-medium', "),
         (["raise", "--noise", "-1"], "Invalid value for '--noise'"),
         (["rise"], "did you mean raise"),
     ],

@@ -1,7 +1,6 @@
 """What every chunked environment keeps to. Other implementations join `IMPLEMENTATIONS`."""
 
 import functools
-import importlib.util
 
 import gymnasium
 import numpy as np
@@ -42,22 +41,31 @@ IMPLEMENTATIONS = {
 }
 
 
+# The environment and the module that it needs.
+SIMULATORS = {
+    "hopper": ("Hopper-v5", "mujoco"),
+    "walker2d": ("Walker2d-v4", "mujoco"),
+    "halfcheetah": ("HalfCheetah-v5", "mujoco"),
+    **{
+        name: (f"dppo_rllib/{name.capitalize()}-v0", "robosuite")
+        for name in ("lift", "can", "square", "transport")
+    },
+}
 SIMULATED = {
-    name: functools.partial(make_chunked_env, f"dppo_rllib/{name.capitalize()}-v0")
-    for name in ("lift", "can", "square", "transport")
+    name: functools.partial(make_chunked_env, env) for name, (env, _) in SIMULATORS.items()
 }
 IMPLEMENTATIONS |= SIMULATED
 
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.slow) if name in list(SIMULATED)[1:] else name
+        pytest.param(name, marks=pytest.mark.slow) if name in list(SIMULATED)[4:] else name
         for name in IMPLEMENTATIONS
     ]
 )
 def build(request, closing):
-    if request.param in SIMULATED and importlib.util.find_spec("robosuite") is None:
-        pytest.skip("robosuite is not installed")
+    if request.param in SIMULATORS:
+        pytest.importorskip(SIMULATORS[request.param][1])
 
     def build(num_envs=N):
         implementation = IMPLEMENTATIONS[request.param]
