@@ -19,6 +19,7 @@ from dppo_rllib.cli.import_data import import_data
 from dppo_rllib.cli.import_official import import_official
 from dppo_rllib.cli.list_tasks import list_tasks
 from dppo_rllib.cli.plot import plot
+from dppo_rllib.cli.plot_trajectories import plot_trajectories
 from dppo_rllib.cli.pretrain import pretrain
 from dppo_rllib.cli.tune import tune
 
@@ -59,6 +60,7 @@ app.command("finetune")(finetune)
 app.command("eval")(evaluate)
 app.command("tune")(tune)
 app.command("plot")(plot)
+app.command("plot-trajectories")(plot_trajectories)
 app.command("import-official")(import_official)
 data.command("collect")(collect)
 data.command("import")(import_data)

@@ -23,11 +23,11 @@ def collect(
     ] = None,
     noise: Annotated[
         float | None,
-        typer.Option(min=0, help="On a scripted expert's actions, which are within 1.  [0.05]"),
+        typer.Option(min=0, help="On a scripted expert's actions, of half their range.  [0.05]"),
     ] = None,
     imperfection: Annotated[
         float | None,
-        typer.Option(min=0, help="How far off a scripted expert grasps; 0 is exact.  [1.0]"),
+        typer.Option(min=0, help="How far off a scripted expert is, on purpose.  [1.0]"),
     ] = None,
     seed: Annotated[
         int,

@@ -33,7 +33,7 @@ from dppo_rllib.tasks.load import load_tasks, loaded_files
 Command = Literal["finetune", "pretrain"]
 # Attributes that run.json does not hold.
 _NOT_SAVED = ("directory", "config", "policy", "chosen")
-_START = "start"  # directory of the policy to start from
+START = "start"  # directory of the policy to start from
 _OPTIONS = {
     "num_env_runners": "--runners",
     "num_learners": "--learners",
@@ -237,10 +237,10 @@ class Plan:
         """
         if self.start is None or not isinstance(self.config, ChunkPPOConfig):
             return
-        save_policy(load_policy(self.start), self.directory.local / _START)
+        save_policy(load_policy(self.start), self.directory.local / START)
         self.directory.send()
         # Not through `training`: what the policy brings along is there, some of it set anew.
-        self.config.base_policy = str(self.directory.path / _START)
+        self.config.base_policy = str(self.directory.path / START)
 
 
 def _saved_fields() -> set[str]:

@@ -82,22 +82,25 @@ def record_successes(
     episodes: int,
     noise: float = 0.05,
     hold_steps: int = 8,
+    success: str = "success",
     seed: int = 0,
     task: str = "",
     progress: AttemptProgress | None = None,
 ) -> Recording:
     """Lets an expert try until so many episodes have succeeded.
 
-    An episode ends, truncated, once its `success` has been reported `hold_steps` times in a row;
+    An episode ends, truncated, once its success has been reported `hold_steps` times in a row;
     one that is cut before has failed. How many copies there are changes nothing in the result.
 
     Args:
         envs: The copies. They leave episodes that have ended alone (`AutoresetMode.DISABLED`),
-            report `success`, `[N]`, in their infos, and may report `invalid`.
+            report success, `[N]`, in their infos, and may report `invalid`.
         expert: Acts in them.
         episodes: To keep.
-        noise: Standard deviation of what is added to actions, correlated over about 4 steps.
+        noise: Standard deviation of what is added to actions, as a share of half their range,
+            correlated over about 4 steps.
         hold_steps: See above.
+        success: The key of it in the infos.
         seed: Of everything.
         task: What the episodes show, in words.
         progress: See `AttemptProgress`.
@@ -111,7 +114,7 @@ def record_successes(
         RuntimeError: The expert hardly ever succeeds.
     """
     _check(envs, episodes, noise, hold_steps)
-    attempts = _Attempts(envs, expert, noise, hold_steps, seed)
+    attempts = _Attempts(envs, expert, noise, hold_steps, success, seed)
     counted = -1
     while (enough := attempts.enough(episodes)) is None:
         tried, kept = attempts.counts()
@@ -149,10 +152,17 @@ class _Attempts:
     """Attempts in all copies, and what has come of them."""
 
     def __init__(
-        self, envs: VectorEnv, expert: ScriptedExpert, noise: float, hold_steps: int, seed: int
+        self,
+        envs: VectorEnv,
+        expert: ScriptedExpert,
+        noise: float,
+        hold_steps: int,
+        success: str,
+        seed: int,
     ):
         self._envs, self._expert = envs, expert
         self._noise, self._hold_steps, self._seed = noise, hold_steps, seed
+        self._success = success
         self._begun = 0
         self._running: dict[int, _Attempt] = {}
         self._results: dict[int, bool] = {}
@@ -193,7 +203,7 @@ class _Attempts:
             self._judge(
                 row,
                 float(rewards[row]),
-                bool(infos["success"][row]),
+                bool(infos[self._success][row]),
                 bool(truncated[row] or invalid[row]),
             )
 
@@ -218,7 +228,8 @@ class _Attempts:
     def _draw_noise(self, generator: np.random.Generator) -> Float[np.ndarray, "T Da"]:
         fresh = generator.normal(size=(self._expert.max_steps, *self._low.shape))
         scale = self._noise * np.sqrt(1 - _CORRELATION**2)
-        return lfilter([scale], [1, -_CORRELATION], fresh, axis=0) * self._expert.noisy
+        noise = lfilter([scale], [1, -_CORRELATION], fresh, axis=0)
+        return noise * (self._high - self._low) / 2 * self._expert.noisy
 
     def _disturbed(
         self, rows: Int[np.ndarray, " n"], actions: Float[np.ndarray, "n Da"]

@@ -1,5 +1,6 @@
 """Layer 2: environments."""
 
+import dppo_rllib.environments.avoid
 import dppo_rllib.environments.furniture
 import dppo_rllib.environments.furniture.isaac
 import dppo_rllib.environments.robomimic  # noqa: F401  registers them

@@ -3,6 +3,7 @@
 A task of one's own is one file with `register(Task(…))`, given to `dppo --tasks-from`.
 """
 
+import dppo_rllib.tasks.avoid
 import dppo_rllib.tasks.furniture
 import dppo_rllib.tasks.robomimic  # noqa: F401  registers them
 from dppo_rllib.tasks.locomotion import HOPPER_MEDIUM

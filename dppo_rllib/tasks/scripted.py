@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+import dppo_rllib.environments.avoid
 import dppo_rllib.environments.robomimic  # noqa: F401  registers what has experts
 from dppo_rllib.datasets.lerobot import write_demonstrations
 from dppo_rllib.datasets.scripted import Recording, record_successes
@@ -15,23 +18,49 @@ from dppo_rllib.tasks.task import Task, get_task
 
 # Of `dppo_rllib.environments.robomimic.experts`, which needs a simulator.
 EXPERT_TASKS = ("can", "lift", "square")
-_ENTRY_POINT = "dppo_rllib.environments.robomimic:make_one"
 DEFAULT_EPISODES, DEFAULT_NOISE, DEFAULT_IMPERFECTION = 200, 0.05, 1.0
 _NUM_ENVS = 16
 
 
+@dataclass(frozen=True)
+class _Expert:
+    """Who solves the environments of an entry point.
+
+    Attributes:
+        maker: What makes it of environments, an imperfection and the task's `expert`.
+        tasks: Of the environment's `task`s those that it solves; None if there is but one.
+        success: What the environments' infos call an episode that is worth keeping.
+    """
+
+    maker: str
+    tasks: tuple[str, ...] | None = None
+    success: str = "success"
+
+
+_EXPERTS = {
+    "dppo_rllib.environments.robomimic:make_one": _Expert(
+        "dppo_rllib.environments.robomimic.experts:make_expert", EXPERT_TASKS
+    ),
+    "dppo_rllib.environments.avoid:make_one": _Expert(
+        "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished"
+    ),
+}
+
+
 def has_expert(task: Task) -> bool:
     """Whether a scripted expert solves the task's environment."""
-    return _solved_spec(task) is not None
+    return _solved(task) is not None
 
 
-def _solved_spec(task: Task) -> EnvSpec | None:
-    """Gymnasium's of the task's environment, if an expert solves it."""
+def _solved(task: Task) -> tuple[EnvSpec, _Expert] | None:
+    """Gymnasium's specification of the task's environment and its expert, if it has one."""
     if not isinstance(task.env, str) or task.env not in gymnasium.registry:
         return None
     spec = gymnasium.spec(task.env)
-    solved = spec.entry_point == _ENTRY_POINT and spec.kwargs["task"] in EXPERT_TASKS
-    return spec if solved else None
+    expert = _EXPERTS.get(str(spec.entry_point))
+    if expert is None or (expert.tasks and spec.kwargs["task"] not in expert.tasks):
+        return None
+    return spec, expert
 
 
 def collect_with_expert(
@@ -46,12 +75,14 @@ def collect_with_expert(
 ) -> Recording:
     """Lets a task's expert try until so many episodes have succeeded; writes a LeRobot data set.
 
+    The expert itself says how long it may take, which can be longer than the task's episodes.
+
     Args:
         task: One with an expert.
         path: Directory of the new data set. Must not exist.
         episodes: To keep.
         noise: See `record_successes`.
-        imperfection: Multiplies how far off the expert grasps and lays down.
+        imperfection: Multiplies how far off the expert is, on purpose.
         seed: Of everything.
         progress: Called with attempts and successes so far.
 
@@ -64,23 +95,23 @@ def collect_with_expert(
         RuntimeError: The expert hardly ever succeeds.
     """
     chosen = get_task(task) if isinstance(task, str) else task
-    spec = _solved_spec(chosen)
-    if spec is None:
+    solved = _solved(chosen)
+    if solved is None:
         raise ValueError(f"task {chosen.name}: has no scripted expert")
     if Path(path).exists():  # said before minutes of simulation, not after
         raise FileExistsError(f"path = {path}: exists already; collection writes a new directory")
-    from dppo_rllib.environments.robomimic.experts import make_expert
-    from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
-
-    limit = chosen.max_episode_steps or spec.max_episode_steps
-    kwargs = {**spec.kwargs, **chosen.env_config, "max_episode_steps": limit}
-    envs = RobomimicVectorEnv(num_envs=min(_NUM_ENVS, episodes), **kwargs)
+    spec, expert = solved
+    kwargs = {**spec.kwargs, **chosen.env_config}
+    make_envs, make_expert = resolve_name(str(spec.vector_entry_point)), resolve_name(expert.maker)
+    envs = make_envs(num_envs=min(_NUM_ENVS, episodes), **kwargs)
     try:
+        made = make_expert(envs, imperfection=imperfection, **chosen.expert)
         recording = record_successes(
             envs,
-            make_expert(envs, imperfection),
+            made,
             episodes=episodes,
             noise=noise,
+            success=expert.success,
             seed=seed,
             task=chosen.description,
             progress=progress,

@@ -73,6 +73,7 @@ class Task:
         rollout_fragment_length: Chunk steps of each of them per iteration.
         epochs: Of pre-training.
         iterations: Of fine-tuning.
+        expert: Settings of the environment's scripted expert, where it has one.
         reference: Where the settings come from, and published results.
         requires: What must be installed for it.
     """
@@ -93,6 +94,7 @@ class Task:
     rollout_fragment_length: int = 500
     epochs: int = 200
     iterations: int = 1000
+    expert: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
     requires: tuple[Requirement, ...] = ()
 

@@ -41,31 +41,39 @@ IMPLEMENTATIONS = {
 }
 
 
-# The environment and the module that it needs.
+# The environment, the module that it needs, and its settings.
 SIMULATORS = {
-    "hopper": ("Hopper-v5", "mujoco"),
-    "walker2d": ("Walker2d-v4", "mujoco"),
-    "halfcheetah": ("HalfCheetah-v5", "mujoco"),
+    "hopper": ("Hopper-v5", "mujoco", {}),
+    "walker2d": ("Walker2d-v4", "mujoco", {}),
+    "halfcheetah": ("HalfCheetah-v5", "mujoco", {}),
+    "avoid": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01}),
+    "one-leg": ("dppo_rllib/OneLegLow-v0", "furniture_bench", {}),
+    "lamp": ("dppo_rllib/LampMed-v0", "furniture_bench", {}),
+    "round-table": ("dppo_rllib/RoundTableLow-v0", "furniture_bench", {}),
     **{
-        name: (f"dppo_rllib/{name.capitalize()}-v0", "robosuite")
+        name: (f"dppo_rllib/{name.capitalize()}-v0", "robosuite", {})
         for name in ("lift", "can", "square", "transport")
     },
 }
+SLOW = ("one-leg", "lamp", "round-table", "can", "square", "transport")
 SIMULATED = {
-    name: functools.partial(make_chunked_env, env) for name, (env, _) in SIMULATORS.items()
+    name: functools.partial(make_chunked_env, env, env_kwargs=settings)
+    for name, (env, _, settings) in SIMULATORS.items()
 }
 IMPLEMENTATIONS |= SIMULATED
 
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.slow) if name in list(SIMULATED)[4:] else name
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
         for name in IMPLEMENTATIONS
     ]
 )
 def build(request, closing):
     if request.param in SIMULATORS:
-        pytest.importorskip(SIMULATORS[request.param][1])
+        module = SIMULATORS[request.param][1]
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
     def build(num_envs=N):
         implementation = IMPLEMENTATIONS[request.param]

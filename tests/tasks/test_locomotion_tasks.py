@@ -1,17 +1,14 @@
 """The presets of locomotion, against what the authors' YAML files say."""
 
-import json
-from pathlib import Path
-
 import pytest
-from official_settings import NETWORK, settings_of
+from official_presets import NETWORK, official_configs, settings_of
 
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.tasks import get_task
 from dppo_rllib.tasks.behaviour import BEHAVIOURS
 
-OFFICIAL = json.loads((Path(__file__).parents[1] / "golden" / "gym_configs.json").read_text())
+OFFICIAL = official_configs("gym")
 ROBOTS = ("hopper", "walker2d", "halfcheetah")
 NAMES = {
     "finetune": {"diffusion": "DPPO"},
