@@ -24,8 +24,8 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            help="The authors' .npz, HDF5 of Robomimic or D4RL, a Minari directory, or RLlib's "
-            "offline Parquet; told by what is in it."
+            help="The authors' .npz, HDF5 of Robomimic or D4RL, a directory of Minari or LeRobot "
+            "(v2.0, v2.1, v3.0), or RLlib's offline Parquet; told by what is in it."
         ),
     ],
     output: Annotated[Path, typer.Option(help="New directory for the data set (LeRobot v3).")],
@@ -34,10 +34,10 @@ def convert(
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(min=0, help="Environment steps per second; only Robomimic's files tell."),
+        typer.Option(min=0, help="Environment steps per second; Robomimic and LeRobot tell them."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="What is done, in words; Robomimic's files tell it.")
+        str | None, typer.Option(help="What is done, in words; Robomimic and LeRobot tell it.")
     ] = None,
     observation: Annotated[
         list[str] | None,

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dppo_rllib.datasets.convert.d4rl import d4rl_episodes, is_d4rl
 from dppo_rllib.datasets.convert.hdf5_file import open_hdf5
+from dppo_rllib.datasets.convert.lerobot import is_lerobot, lerobot_episodes
 from dppo_rllib.datasets.convert.minari import minari_directory, minari_episodes
 from dppo_rllib.datasets.convert.npz_rows import open_npz
 from dppo_rllib.datasets.convert.official import is_official, official_episodes
@@ -25,7 +26,8 @@ _KNOWN = """expected one of:
 - Robomimic's HDF5: a group data with the attribute env_args
 - D4RL's HDF5: arrays actions and observations
 - Minari: a directory with data/metadata.json
-- RLlib's offline Parquet: columns obs and actions, or item"""
+- RLlib's offline Parquet: columns obs and actions, or item
+- LeRobot: a directory with meta/info.json"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ ROBOMIMIC = Format("Robomimic's HDF5", robomimic_episodes)
 DRAWN = Format("Robomimic's HDF5, drawn", drawn_robomimic_episodes)
 D4RL = Format("D4RL's HDF5", d4rl_episodes)
 MINARI = Format("Minari", minari_episodes)
+LEROBOT = Format("LeRobot", lerobot_episodes)
 RLLIB = Format("RLlib's offline Parquet", rllib_episodes)
 
 
@@ -66,6 +69,8 @@ def find_format(path: str | Path) -> Format:
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"{source} is missing, expected a file or directory")
+    if is_lerobot(source):
+        return LEROBOT
     if minari_directory(source) is not None:
         return MINARI
     if source.is_dir():
