@@ -17,6 +17,7 @@ from dppo_rllib.cli.errors import user_errors
 from dppo_rllib.cli.evaluate import evaluate
 from dppo_rllib.cli.finetune import finetune
 from dppo_rllib.cli.import_official import import_official
+from dppo_rllib.cli.inspect_data import inspect_data
 from dppo_rllib.cli.list_tasks import list_tasks
 from dppo_rllib.cli.plot import plot
 from dppo_rllib.cli.pretrain import pretrain
@@ -62,3 +63,4 @@ app.command("plot")(plot)
 app.command("import-official")(import_official)
 data.command("collect")(collect)
 data.command("convert")(convert)
+data.command("inspect")(inspect_data)

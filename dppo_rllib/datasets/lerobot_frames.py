@@ -53,7 +53,7 @@ def read_frames(
         by_file.setdefault(index.files[episode], []).append(episode)
     for file, inside in by_file.items():
         wanted = np.array(sorted(inside), np.int64)
-        for group in _row_groups(file, [_EPISODE, _FRAME, *dims, *pictures], wanted):
+        for group in row_groups(file, [_EPISODE, _FRAME, *dims, *pictures], wanted):
             rows = first[group.episodes] + _frames(group, index)
             for name, dim in dims.items():
                 values = decode_column(group.table, name, dim, _dtype(name), group.place)
@@ -66,8 +66,15 @@ def read_frames(
 
 
 @dataclass(frozen=True, eq=False)
-class _RowGroup:
-    """The rows of a row group that belong to wanted episodes."""
+class RowGroup:
+    """The rows of a row group that belong to wanted episodes.
+
+    Attributes:
+        where: File and row group, for messages.
+        table: The rows.
+        rows: `[m]`, their numbers in the row group.
+        episodes: `[m]`, the episode of each.
+    """
 
     where: str
     table: pa.Table
@@ -81,9 +88,20 @@ class _RowGroup:
         return f"{self.where}: row {self.rows[row]} (episode {self.episodes[row]})"
 
 
-def _row_groups(
+def row_groups(
     file: Path, columns: list[str], wanted: Int64[np.ndarray, " n"]
-) -> Iterator[_RowGroup]:
+) -> Iterator[RowGroup]:
+    """The row groups of a file that hold some of these episodes.
+
+    Args:
+        file: A data file.
+        columns: To be read, `episode_index` among them.
+        wanted: Ascending.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: It is damaged, or lacks a column.
+    """
     with open_parquet_file(file, columns) as parquet:
         for number in range(parquet.num_row_groups):
             if not _may_hold(parquet, number, wanted):
@@ -99,7 +117,7 @@ def _row_groups(
             rows = np.flatnonzero(np.isin(episodes, wanted))
             if len(rows) < len(episodes):
                 table = table.take(rows)
-            yield _RowGroup(where, table, rows, episodes[rows])
+            yield RowGroup(where, table, rows, episodes[rows])
 
 
 def _may_hold(parquet: pq.ParquetFile, group: int, wanted: Int64[np.ndarray, " n"]) -> bool:
@@ -116,7 +134,7 @@ def _may_hold(parquet: pq.ParquetFile, group: int, wanted: Int64[np.ndarray, " n
     return True
 
 
-def _frames(group: _RowGroup, index: EpisodeIndex) -> Int64[np.ndarray, " m"]:
+def _frames(group: RowGroup, index: EpisodeIndex) -> Int64[np.ndarray, " m"]:
     """Of each row the number within its episode, which is one there can be."""
     frames = decode_column(group.table, _FRAME, None, np.int64, group.place)
     lengths = index.lengths[group.episodes]

@@ -92,6 +92,15 @@ class DatasetReader:
         return self._index.files
 
     @property
+    def task(self) -> str:
+        """What is done, in words."""
+        return self._index.task
+
+    def names(self, column: str) -> tuple[str, ...] | None:
+        """Of a column's dimensions, where each has one."""
+        return _names(self.info, column)
+
+    @property
     def dims(self) -> tuple[int, int]:
         """Do and Da."""
         observation, action = (self.info["features"][c]["shape"][0] for c in (OBSERVATION, ACTION))
@@ -148,9 +157,9 @@ class DatasetReader:
             truncated=columns.get(TRUNCATED, none) & last,
             episode_lengths=lengths,
             fps=self.fps,
-            task=self._index.task,
-            observation_names=_names(self.info, OBSERVATION),
-            action_names=_names(self.info, ACTION),
+            task=self.task,
+            observation_names=self.names(OBSERVATION),
+            action_names=self.names(ACTION),
             images=images,
             camera_names=tuple(map(camera_name, self._cameras)) if self._cameras else None,
         )
