@@ -1,9 +1,10 @@
-"""Datasets: demonstrations in the LeRobot v3.0 format, and training samples made of them."""
+"""Datasets: demonstrations in the LeRobot format, and training samples made of them."""
 
 from dppo_rllib.datasets.chunks import ActionChunks, split_episodes
 from dppo_rllib.datasets.demonstrations import Demonstrations
 from dppo_rllib.datasets.image_shape import read_image_shape
 from dppo_rllib.datasets.lerobot import (
+    DatasetReader,
     read_demonstrations,
     read_statistics,
     write_demonstrations,
@@ -11,6 +12,7 @@ from dppo_rllib.datasets.lerobot import (
 
 __all__ = [
     "ActionChunks",
+    "DatasetReader",
     "Demonstrations",
     "read_demonstrations",
     "read_image_shape",

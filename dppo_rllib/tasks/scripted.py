@@ -11,6 +11,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 import dppo_rllib.environments.avoid
+import dppo_rllib.environments.furniture
 import dppo_rllib.environments.robomimic  # noqa: F401  registers what has experts
 from dppo_rllib.datasets.lerobot import write_demonstrations
 from dppo_rllib.datasets.scripted import Recording, record_successes
@@ -40,6 +41,9 @@ class _Expert:
 _EXPERTS = {
     "dppo_rllib.environments.robomimic:make_one": _Expert(
         "dppo_rllib.environments.robomimic.experts:make_expert", EXPERT_TASKS
+    ),
+    "dppo_rllib.environments.furniture:make_one": _Expert(
+        "dppo_rllib.environments.furniture.experts:FurnitureExpert"
     ),
     "dppo_rllib.environments.avoid:make_one": _Expert(
         "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from dppo_rllib.environments.furniture.experts.lamp import lamp
@@ -52,9 +52,9 @@ class FurnitureExpert:
         self.max_steps = envs.assembly.max_episode_steps
 
     @property
-    def noisy(self) -> Bool[np.ndarray, "10"]:
-        """Noise is for positions: the same on two rows of a rotation would turn a hand far."""
-        return np.arange(10) < 3
+    def noise_scale(self) -> Float[np.ndarray, "10"]:
+        """Actions are metres: of half their range a tenth, on positions alone."""
+        return np.where(np.arange(10) < 3, 0.1, 0.0)
 
     def begin(self, rows: Int[np.ndarray, " n"], generators: Sequence[np.random.Generator]) -> None:
         """Episodes have begun in some copies; a generator for each."""
