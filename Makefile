@@ -18,7 +18,7 @@ setup: .venv/installed
 		{ echo "dppo_rllib needs Python 3.10 or newer; try make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,robomimic,furniture,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,robomimic,furniture,video,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps robosuite==1.5.2 furniture-bench==0.1
 	touch $@
 
