@@ -41,7 +41,7 @@ class Start:
     Attributes:
         joints: Of the arm (rad).
         obstacle: Where it is, in the world (m).
-        wrenches: On the parts for the first 1/60 s: force (N), then torque (Nm), in the world.
+        wrenches: On the parts for the first 1/120 s: force (N), then torque (Nm), in the world.
     """
 
     joints: Float[np.ndarray, "7"]

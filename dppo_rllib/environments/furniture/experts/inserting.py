@@ -25,7 +25,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
 # The hand leans back to the robot where a screw lies, and forwards where it stands.
 _GRASP_TILT, _INSERT_TILT = np.radians(66), np.radians(-24)
 # Headings from which a part can be picked, and yaws that the wrist reaches.
-_STRAIGHT, _REACHABLE = np.radians(50), (np.radians(-70), np.radians(150))
+_STRAIGHT, _REACHABLE = np.radians(25), (np.radians(-70), np.radians(150))
 _MAX_TURNS, _NEAR = 3, 0.43
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from dppo_rllib.environments.furniture.assemblies import LAMP
 from dppo_rllib.environments.furniture.experts.inserting import insert, pick_lying, turn_around
 from dppo_rllib.environments.furniture.experts.moves import (
     OPEN,
@@ -48,7 +49,13 @@ def lamp(view: View, slip: Vector) -> Plan:
     yield from turn_around(view, _BULB, slip)
     yield from pick_lying(view, _BULB, slip, along=_BALL)
     yield from insert(view, _BULB, lambda: view.parts[_BASE].point(_BULB_SEAT), _CONTACT)
-    yield from screw_in(view, _BULB, joint=0, grip_height=_BALL, symmetry=np.radians(10))
+    yield from screw_in(
+        view,
+        LAMP.joints[0],
+        lambda: view.joined[0],
+        grip_height=_BALL,
+        symmetry=np.radians(10),
+    )
     yield from cover(view, slip)
 
 

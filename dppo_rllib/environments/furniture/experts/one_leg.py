@@ -43,7 +43,7 @@ def one_leg(view: View, slip: Vector) -> Plan:
     yield from pick_lying(view, _LEG, slip, along=0.004)
     hole = _near_hole(view.parts[_TOP])
     yield from insert(view, _LEG, lambda: view.parts[_TOP].point(hole), _CONTACT)
-    yield from screw_in(view, _LEG, joint=0)
+    yield from screw_in(view, ONE_LEG.joints[0], lambda: view.joined[0])
 
 
 def _near_hole(top: Pose) -> Vector:

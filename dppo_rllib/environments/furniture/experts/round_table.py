@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from dppo_rllib.environments.furniture.assemblies import ROUND_TABLE
 from dppo_rllib.environments.furniture.experts.inserting import insert, pick_lying, turn_around
 from dppo_rllib.environments.furniture.experts.moves import (
     OPEN,
@@ -43,14 +44,15 @@ def round_table(view: View, slip: Vector) -> Plan:
         wall = np.array([_HALF_WALL - _RADIUS, slip[1], _WALL_MIDDLE + height])
         return hand_pose(view.parts[_TOP].position + wall, -np.pi / 2)
 
+    first, second = ROUND_TABLE.joints
     yield from push_into_corner(view, _TOP, near_wall, _RADIUS, straighten=False)
     yield from turn_around(view, _LEG, slip)
     yield from pick_lying(view, _LEG, slip, along=_HEAD)
     yield from insert(view, _LEG, lambda: view.parts[_TOP].point(_LEG_SEAT), _CONTACT)
-    yield from screw_in(view, _LEG, joint=0, grip_height=_HEAD, symmetry=_ROUND)
+    yield from screw_in(view, first, lambda: view.joined[0], grip_height=_HEAD, symmetry=_ROUND)
     yield from pick_base(view, slip)
     yield from place_base(view)
-    yield from screw_in(view, _BASE, joint=1, grip_height=0.004)
+    yield from screw_in(view, second, lambda: view.joined[1], grip_height=0.004)
 
 
 def pick_base(view: View, slip: Vector) -> Plan:
