@@ -115,6 +115,7 @@ def insert(view: View, part: int, hole: Callable[[], Vector], contact: float) ->
     def over(height: float) -> Pose:
         return Pose(hole() + [0, 0, contact + height], upright)
 
-    yield from lower(view, part, over, ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003), (0.0, 0.003)))
+    stages = ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003), (-0.004, 0.003))
+    yield from lower(view, part, over, stages)
     back = Pose(view.hand.position - 0.06 * view.hand.axis(2), view.hand.rotation)
     yield from reach(view, at(back), OPEN, near=0.02)

@@ -174,7 +174,7 @@ def lower(
     """
     for height, near in stages:
         goal = carry(view, part, functools.partial(place, height))
-        yield from reach(view, goal, SHUT, near=near, turned=max(0.03, 8 * near), max_steps=25)
+        yield from reach(view, goal, SHUT, near=near, turned=max(0.03, 8 * near), max_steps=15)
     yield from stay(view, OPEN, 5)
 
 
