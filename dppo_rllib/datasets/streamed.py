@@ -143,6 +143,6 @@ class StreamedChunks:
             raise ValueError(
                 f"memory limit is {memory_limit:,.0f} bytes, expected at least {needed:,.0f}: "
                 f"{self._reader.root} has a row group of {block:,.0f} frames, which are read "
-                "together; `dppo data convert` writes it anew in row groups of 4 MiB"
+                "together; `dppo data convert` writes it anew in row groups of 1 MiB"
             )
         return (memory_limit - block * (numbers + pictures)) / (used + made)
