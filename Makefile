@@ -4,12 +4,13 @@
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
 # make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
+# make bench-datasets   only those of training samples, into docs/data.md
 # make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench bench-policies bench-robomimic bench-scaling setup
+.PHONY: demo test test-slow bench bench-datasets bench-policies bench-robomimic bench-scaling setup
 
 setup: .venv/installed
 
@@ -44,9 +45,13 @@ bench: setup
 	$(BIN)/python -m benchmarks.hopper
 	$(BIN)/python -m benchmarks.policies
 	$(BIN)/python -m benchmarks.robomimic
+	$(BIN)/python -m benchmarks.datasets
 
 bench-policies: setup
 	$(BIN)/python -m benchmarks.policies --markdown docs/policies.md
+
+bench-datasets: setup
+	$(BIN)/python -m benchmarks.datasets --markdown docs/data.md
 
 bench-scaling: setup
 	$(BIN)/python -m benchmarks.scaling --markdown docs/scaling.md

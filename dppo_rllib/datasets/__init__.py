@@ -9,11 +9,17 @@ from dppo_rllib.datasets.lerobot import (
     read_statistics,
     write_demonstrations,
 )
+from dppo_rllib.datasets.minibatches import Minibatch, Samples, minibatches
+from dppo_rllib.datasets.streamed import StreamedChunks
 
 __all__ = [
     "ActionChunks",
     "DatasetReader",
     "Demonstrations",
+    "Minibatch",
+    "Samples",
+    "StreamedChunks",
+    "minibatches",
     "read_demonstrations",
     "read_image_shape",
     "read_statistics",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +49,7 @@ def read_frames(
         for name, dim in dims.items()
     }
     seen = np.zeros(total, np.int64)
-    by_file: dict[Path, list[int]] = {}
-    for episode in episodes.tolist():
-        by_file.setdefault(index.files[episode], []).append(episode)
-    for file, inside in by_file.items():
-        wanted = np.array(sorted(inside), np.int64)
+    for file, wanted in _by_file(index, np.sort(episodes)).items():
         for group in row_groups(file, [_EPISODE, _FRAME, *dims, *pictures], wanted):
             rows = first[group.episodes] + _frames(group, index)
             for name, dim in dims.items():
@@ -63,6 +60,36 @@ def read_frames(
             np.add.at(seen, rows, 1)
         _check_complete(seen, wanted, first, index, file)
     return columns
+
+
+def row_group_blocks(
+    index: EpisodeIndex, episodes: Int64[np.ndarray, " n"]
+) -> list[Int64[np.ndarray, " m"]]:
+    """Episodes that begin in the same row group, which is decoded as a whole.
+
+    Args:
+        index: Tells where they are.
+        episodes: Ascending.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: One is damaged.
+    """
+    alone = {file for file, count in Counter(index.files).items() if count == 1}
+    blocks: list[Int64[np.ndarray, " m"]] = []
+    for file, inside in _by_file(index, episodes).items():
+        if file in alone:
+            blocks.append(inside)
+            continue
+        with open_parquet_file(file, [_EPISODE]) as parquet:
+            groups = [_episode_range(parquet, i) for i in range(parquet.num_row_groups)]
+        ends = [group[1] for group in groups if group is not None]
+        if len(ends) < len(groups):
+            blocks.append(inside)  # nothing tells what is where
+            continue
+        where = np.searchsorted(np.array(ends), inside)
+        blocks += [inside[where == group] for group in np.unique(where)]
+    return blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,18 +147,34 @@ def row_groups(
             yield RowGroup(where, table, rows, episodes[rows])
 
 
+def _by_file(
+    index: EpisodeIndex, episodes: Int64[np.ndarray, " n"]
+) -> dict[Path, Int64[np.ndarray, " m"]]:
+    found: dict[Path, list[int]] = {}
+    for episode in episodes.tolist():
+        found.setdefault(index.files[episode], []).append(episode)
+    return {file: np.array(inside, np.int64) for file, inside in found.items()}
+
+
 def _may_hold(parquet: pq.ParquetFile, group: int, wanted: Int64[np.ndarray, " n"]) -> bool:
     """By the statistics of the row group, where it has some."""
+    found = _episode_range(parquet, group)
+    if found is None:
+        return True
+    place = np.searchsorted(wanted, found[0])
+    return bool(place < len(wanted) and wanted[place] <= found[1])
+
+
+def _episode_range(parquet: pq.ParquetFile, group: int) -> tuple[int, int] | None:
+    """The first and the last episode of a row group, where its statistics tell them."""
     metadata = parquet.metadata.row_group(group)
     for i in range(metadata.num_columns):
         column = metadata.column(i)
         if column.path_in_schema == _EPISODE:
             statistics = column.statistics
-            if statistics is None or not statistics.has_min_max:
-                return True
-            place = np.searchsorted(wanted, statistics.min)
-            return bool(place < len(wanted) and wanted[place] <= statistics.max)
-    return True
+            if statistics is not None and statistics.has_min_max:
+                return int(statistics.min), int(statistics.max)
+    return None
 
 
 def _frames(group: RowGroup, index: EpisodeIndex) -> Int64[np.ndarray, " m"]:

@@ -11,7 +11,7 @@ from jaxtyping import Int64, UInt8
 
 from dppo_rllib.datasets.demonstrations import Demonstrations, check_episode_indices
 from dppo_rllib.datasets.lerobot_files import read_info
-from dppo_rllib.datasets.lerobot_frames import read_frames
+from dppo_rllib.datasets.lerobot_frames import read_frames, row_group_blocks
 from dppo_rllib.datasets.lerobot_images import camera_name, cameras_of
 from dppo_rllib.datasets.lerobot_index import read_index
 from dppo_rllib.datasets.lerobot_layout import (
@@ -24,6 +24,7 @@ from dppo_rllib.datasets.lerobot_layout import (
     TRUNCATED,
 )
 from dppo_rllib.datasets.lerobot_videos import decode_video
+from dppo_rllib.datasets.splits import episodes_of_split
 
 
 def read_demonstrations(
@@ -133,6 +134,15 @@ class DatasetReader:
             blocks[-1].append(episode)
             filled += own
         return [np.array(block, np.int64) for block in blocks]
+
+    def row_group_blocks(self, episodes: Int64[np.ndarray, " n"]) -> list[Int64[np.ndarray, " m"]]:
+        """Of these episodes, ascending, those that begin in the same row group together."""
+        return row_group_blocks(self._index, episodes)
+
+    def split(self, name: str | None) -> Int64[np.ndarray, " n"]:
+        """The episodes of a split; see `episodes_of_split`."""
+        where = str(self.root / INFO_PATH)
+        return episodes_of_split(self.info, name, self.num_episodes, where)
 
     def read(self, episodes: Sequence[int] | np.ndarray | None = None) -> Demonstrations:
         """Some episodes in this order, or all; see `read_demonstrations`."""

@@ -34,7 +34,7 @@ from dppo_rllib.datasets.lerobot_tables import (
 from dppo_rllib.datasets.statistics import Statistics, merge_segments, segment_statistics
 
 # A row group is what is read at once: whole episodes, from so many bytes of them on.
-_ROW_GROUP_BYTES = 4 * 2**20
+_ROW_GROUP_BYTES = 2**20
 # Rows of meta/episodes that are kept until they are written.
 _EPISODES = 1000
 
@@ -52,7 +52,7 @@ def write_demonstrations(
 
     Args:
         demonstrations: What to write, whole or in parts of whole episodes, as converters yield
-            them: then no more than a part and a row group (4 MiB, or one episode) is in memory.
+            them: then no more than a part and a row group (1 MiB, or one episode) is in memory.
         path: The dataset's directory, to be created.
         robot_type: LeRobot's field of that name.
         overwrite: Replace a dataset that is there already.

@@ -179,8 +179,8 @@ def test_parts_are_let_go_once_they_are_written(tmp_path, make_demonstrations):
             alive.append(reference)
             yield part
             del part
-            # A row group takes six of them.
-            assert sum(reference() is not None for reference in alive) <= 12
+            # A row group takes two of them.
+            assert sum(reference() is not None for reference in alive) <= 4
 
     path = write_demonstrations(parts(), tmp_path / "d")
     assert read_demonstrations(path).num_episodes == 60
