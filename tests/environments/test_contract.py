@@ -44,7 +44,7 @@ IMPLEMENTATIONS = {
 # The environment and the module that it needs.
 SIMULATORS = {
     "hopper": ("Hopper-v5", "mujoco"),
-    "walker2d": ("Walker2d-v4", "mujoco"),
+    "walker2d": ("Walker2d-v5", "mujoco"),
     "halfcheetah": ("HalfCheetah-v5", "mujoco"),
     **{
         name: (f"dppo_rllib/{name.capitalize()}-v0", "robosuite")
