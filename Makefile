@@ -3,6 +3,7 @@
 # make test-slow   set up, then the tests that take longer: jobs, sweeps, every policy by command
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
+# make bench-locomotion only that of Gymnasium's locomotion, into docs/locomotion.md
 # make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
 # make bench-datasets   only those of training samples, into docs/data.md
 # make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
@@ -10,7 +11,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench bench-datasets bench-policies bench-robomimic bench-scaling setup
+.PHONY: demo test test-slow bench bench-datasets bench-locomotion bench-policies bench-robomimic \
+	bench-scaling setup
 
 setup: .venv/installed
 
@@ -44,6 +46,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.hopper
 	$(BIN)/python -m benchmarks.policies
+	$(BIN)/python -m benchmarks.locomotion
 	$(BIN)/python -m benchmarks.robomimic
 	$(BIN)/python -m benchmarks.datasets
 
@@ -52,6 +55,9 @@ bench-policies: setup
 
 bench-datasets: setup
 	$(BIN)/python -m benchmarks.datasets --markdown docs/data.md
+
+bench-locomotion: setup
+	$(BIN)/python -m benchmarks.locomotion --markdown docs/locomotion.md
 
 bench-scaling: setup
 	$(BIN)/python -m benchmarks.scaling --markdown docs/scaling.md

@@ -44,7 +44,7 @@ IMPLEMENTATIONS = {
 # The environment, the module that it needs, and its settings.
 SIMULATORS = {
     "hopper": ("Hopper-v5", "mujoco", {}),
-    "walker2d": ("Walker2d-v4", "mujoco", {}),
+    "walker2d": ("Walker2d-v5", "mujoco", {}),
     "halfcheetah": ("HalfCheetah-v5", "mujoco", {}),
     "avoid": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01}),
     "one-leg": ("dppo_rllib/OneLegLow-v0", "furniture_bench", {}),

@@ -73,7 +73,7 @@ class Simulation:
             parts = [rows[start :: self._num_threads] for start in range(self._num_threads)]
             list(self._pool.map(lambda part: self._roll(part, controls, states), parts))
         last = states[:, every - 1 :: every]
-        for row in (row for row in rows if self._warnings[row].any()):
+        for row in rows[np.array(self._warnings)[rows].any(axis=1)]:
             last[row, _warned_at(states[row, :, 0]) // every :] = np.nan
         joints = 1 + model.nq
         return last[..., 1:joints], last[..., joints : joints + model.nv]

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from dppo_rllib.environments import Normalization, make_chunked_env
 
+# Gymnasium would rather have v5 used.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date")
 IDS = [
     f"{robot}-{version}"
     for robot in ("Hopper", "Walker2d", "HalfCheetah")
