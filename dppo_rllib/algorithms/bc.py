@@ -15,7 +15,14 @@ from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMER
 from dppo_rllib.algorithms.bc_learner import BCLearner
 from dppo_rllib.algorithms.chunk_algorithm import ChunkAlgorithm, checked
 from dppo_rllib.algorithms.chunk_config import POSITIVE, ChunkConfig
-from dppo_rllib.datasets import DatasetReader, StreamedChunks, read_image_shape, read_statistics
+from dppo_rllib.datasets import (
+    DatasetReader,
+    StreamedChunks,
+    local_dataset,
+    read_image_shape,
+    read_statistics,
+)
+from dppo_rllib.datasets.hub import is_on_hub, pinned
 from dppo_rllib.datasets.lerobot_layout import ACTION, OBSERVATION
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.bc_module import BCModule
@@ -70,8 +77,9 @@ class ChunkBCConfig(ChunkConfig):
         used as well.
 
         Args:
-            dataset: Demonstrations in a LeRobot layout (v3.0, v2.1, v2.0); their statistics
-                become the normalisation. Every learner reads them.
+            dataset: Demonstrations in a LeRobot layout (v3.0, v2.1, v2.0), or `hf://user/name` of
+                the Hugging Face Hub; their statistics become the normalisation. Every learner
+                reads them.
             dataset_split: Takes some of its episodes: a name of the `splits` of its `info.json`, or
                 a range such as "0:80". The statistics are theirs. None takes all.
             dataset_memory_limit: Bytes that demonstrations may take in each learner, which then
@@ -100,7 +108,8 @@ class ChunkBCConfig(ChunkConfig):
     def _choose(self, dataset: Any, split: Any) -> None:
         """Takes a dataset, or another split; `NotProvided` leaves the present one."""
         if dataset is not NotProvided and dataset is not None:
-            self.dataset = os.path.abspath(dataset)
+            on_hub = is_on_hub(dataset)
+            self.dataset = pinned(os.fspath(dataset)) if on_hub else os.path.abspath(dataset)
         if split is not NotProvided:
             self.dataset_split = split
         given = any(value is not NotProvided for value in (dataset, split))
@@ -108,10 +117,10 @@ class ChunkBCConfig(ChunkConfig):
             self._read_statistics(self.dataset)
 
     def _read_statistics(self, dataset: str) -> None:
-        episodes = None
+        episodes, root = None, local_dataset(dataset, metadata_only=True)
         if self.dataset_split is not None:
-            episodes = DatasetReader(dataset, cameras=()).split(self.dataset_split)
-        statistics = read_statistics(dataset, episodes=episodes)
+            episodes = DatasetReader(root, cameras=()).split(self.dataset_split)
+        statistics = read_statistics(root, episodes=episodes)
         for column in (OBSERVATION, ACTION):
             if column not in statistics:
                 raise ValueError(
@@ -131,7 +140,10 @@ class ChunkBCConfig(ChunkConfig):
         self._choose(
             config_dict.get("dataset", NotProvided), config_dict.get("dataset_split", NotProvided)
         )
-        return super().update_from_dict(config_dict)
+        settled = self.dataset  # an absolute path, or a commit of the Hub
+        super().update_from_dict(config_dict)
+        self.dataset = settled
+        return self
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """`BCModule` with these settings."""
@@ -173,7 +185,7 @@ class ChunkBCConfig(ChunkConfig):
         }
         shape = None
         if self.vision is not None:
-            shape = read_image_shape(self.dataset)
+            shape = read_image_shape(local_dataset(self.dataset, metadata_only=True))
             if shape is None:
                 raise ValueError(
                     f"vision={self.vision}: dataset={self.dataset} has no pictures; set vision=None"
@@ -189,7 +201,7 @@ class ChunkBCConfig(ChunkConfig):
         limit = self.dataset_memory_limit
         if limit is None:
             return
-        reader = DatasetReader(dataset, cameras=() if self.vision is None else None)
+        reader = DatasetReader(local_dataset(dataset), cameras=() if self.vision is None else None)
         try:
             StreamedChunks(
                 reader,

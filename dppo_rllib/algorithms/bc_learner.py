@@ -25,6 +25,7 @@ from dppo_rllib.datasets import (
     Minibatch,
     Samples,
     StreamedChunks,
+    local_dataset,
     minibatches,
     split_episodes,
 )
@@ -58,7 +59,8 @@ class BCLearner(TorchLearner):
 
     def _read_samples(self) -> None:
         config = self.config
-        reader = DatasetReader(config.dataset, cameras=() if config.vision is None else None)
+        cameras = () if config.vision is None else None
+        reader = DatasetReader(local_dataset(config.dataset), cameras=cameras)
         episodes = reader.split(config.dataset_split)
         train, validation = split_episodes(
             len(episodes), config.validation_fraction, self._base_seed

@@ -8,7 +8,7 @@ import torch
 
 from dppo_rllib.algorithms.bc import ChunkBCConfig
 from dppo_rllib.algorithms.chunk_config import ChunkConfig
-from dppo_rllib.datasets import DatasetReader
+from dppo_rllib.datasets import DatasetReader, local_dataset
 from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.modules.policies import build_policy
 from dppo_rllib.modules.policy import PolicyConfig
@@ -55,7 +55,8 @@ def expected_memory(config: ChunkConfig, policy: PolicyConfig) -> Memory:
     activations = (_ACTIVATIONS if simple else _MOST_ACTIVATIONS) * (config.learner_threads or 1)
     learners, runners = max(1, config.num_learners), max(1, config.num_env_runners)
     if isinstance(config, ChunkBCConfig):
-        data = 2 * DatasetReader(config.dataset or "").num_frames * _row_bytes(policy, 0)
+        root = local_dataset(config.dataset or "", metadata_only=True)
+        data = 2 * DatasetReader(root).num_frames * _row_bytes(policy, 0)
         if config.dataset_memory_limit is not None:
             data = min(data, config.dataset_memory_limit)
         # Weights, their running average, gradients, and AdamW's two moments.

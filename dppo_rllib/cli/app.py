@@ -22,6 +22,7 @@ from dppo_rllib.cli.list_tasks import list_tasks
 from dppo_rllib.cli.plot import plot
 from dppo_rllib.cli.plot_trajectories import plot_trajectories
 from dppo_rllib.cli.pretrain import pretrain
+from dppo_rllib.cli.push import push
 from dppo_rllib.cli.tune import tune
 
 app = typer.Typer(
@@ -66,3 +67,4 @@ app.command("import-official")(import_official)
 data.command("collect")(collect)
 data.command("convert")(convert)
 data.command("inspect")(inspect_data)
+data.command("push")(push)

@@ -22,10 +22,11 @@ _FLAGS = {"max_episodes": "--episodes", "filter_key": "--filter"}
 
 def convert(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             help="The authors' .npz, HDF5 of Robomimic or D4RL, a directory of Minari or LeRobot "
-            "(v2.0, v2.1, v3.0), or RLlib's offline Parquet; told by what is in it."
+            "(v2.0, v2.1, v3.0; also hf://user/name), or RLlib's offline Parquet; told by what is "
+            "in it."
         ),
     ],
     output: Annotated[Path, typer.Option(help="New directory for the data set (LeRobot v3).")],
@@ -110,15 +111,17 @@ def convert(
 
 
 def _open(
-    source: Path, options: dict[str, Any], render: bool, show: Any
+    address: str, options: dict[str, Any], render: bool, show: Any
 ) -> Iterable[Demonstrations]:
     """Episodes of the source; which options fit is settled before any is read."""
+    from dppo_rllib.datasets import local_dataset
     from dppo_rllib.datasets.convert.source import DRAWN, ROBOMIMIC, check_options, find_format
 
     if render and options["pixels"]:
         raise ValueError("--pixels --render: expected one of them; the file's pictures or new ones")
     given = {name: value for name, value in options.items() if value is not None}
     try:
+        source = local_dataset(address)
         found = find_format(source)
     except ImportError as error:
         raise ValueError(str(error)) from error

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def inspect_data(
     directory: Annotated[
-        Path, typer.Argument(help="A data set (LeRobot v3, v2.1 or v2.0).", show_default=False)
+        str,
+        typer.Argument(help="A data set (LeRobot v3, v2.1 or v2.0), or hf://user/name of the Hub."),
     ],
     plot: Annotated[
         Path | None,
@@ -31,10 +32,11 @@ def inspect_data(
     Ends with exit code 1 where values are NaN, infinite or missing, which
     pre-training refuses.
     """
+    from dppo_rllib.datasets import local_dataset
     from dppo_rllib.datasets.summary import summarize
 
     with user_errors():
-        summary = summarize(directory)
+        summary = summarize(local_dataset(directory))
         if plot is not None:
             from dppo_rllib.cli.dataset_plot import plot_summary
 
@@ -50,8 +52,8 @@ def inspect_data(
         raise typer.Exit(1)
 
 
-def _overview(summary: Summary, directory: Path) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_header=False, title=str(directory), title_justify="left")
+def _overview(summary: Summary, directory: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_header=False, title=directory, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     lengths = summary.lengths

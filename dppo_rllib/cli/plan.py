@@ -22,7 +22,7 @@ from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.cli.loggers import check_loggers
 from dppo_rllib.cli.run_directory import RUN_FILE, RunDirectory
 from dppo_rllib.cli.settings import parse_settings
-from dppo_rllib.datasets import DatasetReader
+from dppo_rllib.datasets import DatasetReader, local_dataset
 from dppo_rllib.datasets.atomic import write_text
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.modules.chunk_module import shapes_of
@@ -363,7 +363,7 @@ def _check_dataset(task: Task, config: ChunkBCConfig, split: str | None) -> None
                 f"dataset={config.dataset}: {name}={given}, but task {task.name} has {expected}"
             )
     # Pictures are read when they are trained on.
-    reader = DatasetReader(config.dataset, cameras=())
+    reader = DatasetReader(local_dataset(config.dataset), cameras=())
     for block in reader.blocks(_CHECKED_BYTES, reader.split(split)):
         reader.read(block)
 

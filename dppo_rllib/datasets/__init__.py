@@ -2,6 +2,7 @@
 
 from dppo_rllib.datasets.chunks import ActionChunks, split_episodes
 from dppo_rllib.datasets.demonstrations import Demonstrations
+from dppo_rllib.datasets.hub import local_dataset
 from dppo_rllib.datasets.image_shape import read_image_shape
 from dppo_rllib.datasets.lerobot import (
     DatasetReader,
@@ -19,6 +20,7 @@ __all__ = [
     "Minibatch",
     "Samples",
     "StreamedChunks",
+    "local_dataset",
     "minibatches",
     "read_demonstrations",
     "read_image_shape",

@@ -39,7 +39,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write_demonstrations(demonstrations(EPISODES), path)
 
 
-def small_config(dataset: Path, learners: int = 0, **training: Any) -> DiffusionBCConfig:
+def small_config(dataset: Path | str, learners: int = 0, **training: Any) -> DiffusionBCConfig:
     settings = {
         "network": {"mlp_dims": (16, 16, 16), "time_dim": 8},
         "horizon_steps": 2,
@@ -141,6 +141,25 @@ def test_only_the_split_is_read(dataset: Path) -> None:
     learner = algo.learner_group._learner
     assert (len(learner._train), len(learner._validation)) == (6 * 3, 2 * 3)
     algo.stop()
+
+
+def test_a_dataset_of_the_hub_is_trained_on_by_name(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is not installed")
+    from fake_hub import running_hub
+
+    with running_hub(monkeypatch, tmp_path / "cache") as server:
+        commit = server.add_directory("someone/modes", dataset)
+        config = DiffusionBCConfig()
+        apply_settings(config, {"dataset": "hf://someone/modes"})
+        assert config.dataset == f"hf://someone/modes@{commit}"
+        assert config.normalization == small_config(dataset).normalization
+        # Only what tells the statistics has been downloaded so far.
+        assert not [request for request in server.requests if "data/chunk" in request]
+        algo = small_config(config.dataset).build_algo()
+        assert np.isfinite(float(train(algo, 1)[0]["train_loss"]))
+        algo.stop()
 
 
 @pytest.mark.parametrize(
