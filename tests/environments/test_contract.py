@@ -1,6 +1,7 @@
 """What every chunked environment keeps to. Other implementations join `IMPLEMENTATIONS`."""
 
 import functools
+import importlib.util
 
 import gymnasium
 import numpy as np
