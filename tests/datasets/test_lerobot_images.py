@@ -278,12 +278,3 @@ def test_cameras_that_are_not_there(filmed_dataset, dataset, read):
         read(filmed_dataset, cameras=["wrist", "top"])
     with pytest.raises(ValueError, match="no camera 'top' .*, only: none"):
         read(dataset, cameras=["top"])
-
-
-def test_lerobot_itself_loads_it(filmed_dataset, filmed):
-    module = pytest.importorskip(
-        "lerobot.datasets.lerobot_dataset", reason="lerobot is not installed"
-    )
-    loaded = module.LeRobotDataset("someone/lift", root=filmed_dataset)
-    pixels = (loaded[6][FRONT].numpy() * 255).round().astype(np.uint8)
-    np.testing.assert_array_equal(pixels, filmed.images[6, 3:])

@@ -247,13 +247,3 @@ def test_noise_costs_no_more_than_its_bytes(tmp_path, make_demonstrations):
     demonstrations = make_demonstrations(lengths=(500,) * 60, observation_dim=11)
     path = write_demonstrations(demonstrations, tmp_path / "d")
     assert (path / DATA_FILE).stat().st_size < 30_000 * 15 * 4
-
-
-def test_lerobot_itself_loads_it(dataset, demonstrations):
-    module = pytest.importorskip(
-        "lerobot.datasets.lerobot_dataset", reason="lerobot is not installed"
-    )
-    loaded = module.LeRobotDataset("someone/lift", root=dataset)
-    assert (loaded.num_episodes, loaded.num_frames) == (3, 14)
-    np.testing.assert_array_equal(loaded[6]["action"].numpy(), demonstrations.actions[6])
-    assert loaded[6]["task"] == "lift the cube"
