@@ -80,6 +80,7 @@ def test_streams_train_on_pools_of_the_same_samples(dataset: Path) -> None:
     in_memory.stop()
 
 
+@pytest.mark.slow
 def test_one_and_two_learners_stream_to_the_same_weights(dataset: Path) -> None:
     first = small_config(dataset, dataset_memory_limit=LIMIT).build_algo()
     initial = weights(first)
