@@ -29,7 +29,7 @@ class _Expert:
 
     Attributes:
         maker: What makes it of environments, an imperfection and the task's `expert`.
-        tasks: Of the environment's `task`s those that it solves; None if there is but one.
+        tasks: Those that it solves, as they stand in the environment's settings; None for all.
         success: What the environments' infos call an episode that is worth keeping.
     """
 
@@ -43,7 +43,7 @@ _EXPERTS = {
         "dppo_rllib.environments.robomimic.experts:make_expert", EXPERT_TASKS
     ),
     "dppo_rllib.environments.furniture:make_one": _Expert(
-        "dppo_rllib.environments.furniture.experts:FurnitureExpert"
+        "dppo_rllib.environments.furniture.experts:FurnitureExpert", ("one_leg", "lamp")
     ),
     "dppo_rllib.environments.avoid:make_one": _Expert(
         "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished"
@@ -62,7 +62,7 @@ def _solved(task: Task) -> tuple[EnvSpec, _Expert] | None:
         return None
     spec = gymnasium.spec(task.env)
     expert = _EXPERTS.get(str(spec.entry_point))
-    if expert is None or (expert.tasks and spec.kwargs["task"] not in expert.tasks):
+    if expert is None or (expert.tasks and not set(expert.tasks) & set(spec.kwargs.values())):
         return None
     return spec, expert
 

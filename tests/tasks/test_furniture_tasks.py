@@ -10,6 +10,7 @@ from official_presets import (
 )
 
 from dppo_rllib.tasks import get_task
+from dppo_rllib.tasks.scripted import has_expert
 
 OFFICIAL = official_configs("furniture")
 
@@ -36,3 +37,10 @@ def test_a_cloned_network_is_that_of_fine_tuning(name, randomness):
     for policy in ("", "-unet"):
         settings = get_task(f"{name}-{randomness}{policy}").settings
         assert settings["DiffusionBC"]["network"] == settings["DPPO"]["network"]
+
+
+@pytest.mark.parametrize(
+    "name, solved", [("one-leg-low", True), ("lamp-med-unet", True), ("round-table-low", False)]
+)
+def test_which_tasks_have_experts(name, solved):
+    assert has_expert(get_task(name)) is solved

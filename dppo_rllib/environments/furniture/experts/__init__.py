@@ -19,14 +19,12 @@ from dppo_rllib.environments.furniture.experts.moves import (
     stay,
 )
 from dppo_rllib.environments.furniture.experts.one_leg import one_leg
-from dppo_rllib.environments.furniture.experts.round_table import round_table
 from dppo_rllib.environments.furniture.scene import BASE
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
 
 PLANS: dict[str, Callable[[View, Vector], Plan]] = {
     "one_leg": one_leg,
     "lamp": lamp,
-    "round_table": round_table,
 }
 # Standard deviation of how far off things are grasped at imperfection 1 (m).
 _SLIP = 0.002
