@@ -3,13 +3,16 @@
 # make test-slow   set up, then the tests that take longer: jobs, sweeps, every policy by command
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
+# make bench-locomotion only that of Gymnasium's locomotion, into docs/locomotion.md
 # make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
+# make bench-datasets   only those of training samples, into docs/data.md
 # make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench bench-policies bench-robomimic bench-scaling setup
+.PHONY: demo test test-slow bench bench-datasets bench-locomotion bench-policies bench-robomimic \
+	bench-scaling setup
 
 setup: .venv/installed
 
@@ -18,8 +21,8 @@ setup: .venv/installed
 		{ echo "dppo_rllib needs Python 3.10 or newer; try make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,robomimic,kitchen,dev]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps robosuite==1.5.2
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,robomimic,kitchen,furniture,video,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps robosuite==1.5.2 furniture-bench==0.1
 	touch $@
 
 # Larger steps than the paper's (actor_lr 1e-4, clip_param 0.01) and fewer epochs than its 5.
@@ -43,10 +46,18 @@ bench: setup
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.hopper
 	$(BIN)/python -m benchmarks.policies
+	$(BIN)/python -m benchmarks.locomotion
 	$(BIN)/python -m benchmarks.robomimic
+	$(BIN)/python -m benchmarks.datasets
 
 bench-policies: setup
 	$(BIN)/python -m benchmarks.policies --markdown docs/policies.md
+
+bench-datasets: setup
+	$(BIN)/python -m benchmarks.datasets --markdown docs/data.md
+
+bench-locomotion: setup
+	$(BIN)/python -m benchmarks.locomotion --markdown docs/locomotion.md
 
 bench-scaling: setup
 	$(BIN)/python -m benchmarks.scaling --markdown docs/scaling.md

@@ -75,14 +75,20 @@ def preset(task: Task, stage: str, kind: str) -> Any:
     return ALGORITHMS[name].get_default_config().training(**task.settings[name])
 
 
-def assert_settings_agree(official: dict[str, Any], task: Task, config: Any) -> None:
-    """All that both name, sizes of batches, and the task's dimensions."""
+def settings_of(official: dict[str, Any], config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a configuration has of the authors' settings, and what it should be, by their names."""
     found = {key: getattr(config, ours) for key, ours in SETTINGS.items() if key in official}
     expected = {key: official[key] for key in found}
     # Theirs may end above where it begins.
     for kind in ("actor", "critic"):
         if (low := f"train.{kind}_lr_scheduler.min_lr") in expected:
             expected[low] = min(expected[low], expected[f"train.{kind}_lr"])
+    return found, expected
+
+
+def assert_settings_agree(official: dict[str, Any], task: Task, config: Any) -> None:
+    """All that both name, sizes of batches, and the task's dimensions."""
+    found, expected = settings_of(official, config)
     assert found == expected
     batch = official["train.batch_size"] * official.get("train.grad_accumulate", 1)
     assert config.minibatch_size == batch

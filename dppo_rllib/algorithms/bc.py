@@ -15,7 +15,14 @@ from ray.rllib.utils.metrics import LEARNER_RESULTS, LEARNER_UPDATE_TIMER, TIMER
 from dppo_rllib.algorithms.bc_learner import BCLearner
 from dppo_rllib.algorithms.chunk_algorithm import ChunkAlgorithm, checked
 from dppo_rllib.algorithms.chunk_config import POSITIVE, ChunkConfig
-from dppo_rllib.datasets import read_image_shape, read_statistics
+from dppo_rllib.datasets import (
+    DatasetReader,
+    StreamedChunks,
+    local_dataset,
+    read_image_shape,
+    read_statistics,
+)
+from dppo_rllib.datasets.hub import is_on_hub, pinned
 from dppo_rllib.datasets.lerobot_layout import ACTION, OBSERVATION
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.bc_module import BCModule
@@ -27,6 +34,8 @@ class ChunkBCConfig(ChunkConfig):
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class)
         self.dataset: str | None = None
+        self.dataset_split: str | None = None
+        self.dataset_memory_limit: float | None = None
         self.num_env_runners = 0
         self.minibatch_size = 128
         self.lr = 1e-3
@@ -49,6 +58,8 @@ class ChunkBCConfig(ChunkConfig):
         self,
         *,
         dataset: str | os.PathLike[str] = NotProvided,
+        dataset_split: str | None = NotProvided,
+        dataset_memory_limit: float | None = NotProvided,
         min_lr: float = NotProvided,
         lr_warmup_epochs: int = NotProvided,
         lr_cycle_epochs: int = NotProvided,
@@ -66,8 +77,13 @@ class ChunkBCConfig(ChunkConfig):
         used as well.
 
         Args:
-            dataset: Demonstrations in the LeRobot v3 layout; their statistics become the
-                normalisation. Every learner reads them.
+            dataset: Demonstrations in a LeRobot layout (v3.0, v2.1, v2.0), or `hf://user/name` of
+                the Hugging Face Hub; their statistics become the normalisation. Every learner
+                reads them.
+            dataset_split: Takes some of its episodes: a name of the `splits` of its `info.json`, or
+                a range such as "0:80". The statistics are theirs. None takes all.
+            dataset_memory_limit: Bytes that demonstrations may take in each learner, which then
+                reads them anew in every epoch (`StreamedChunks`); None reads them once.
             min_lr: Learning rate in the first epoch and at the end of a cycle.
             lr_warmup_epochs: Epochs of linear warm-up.
             lr_cycle_epochs: Epochs of a cosine cycle.
@@ -84,15 +100,27 @@ class ChunkBCConfig(ChunkConfig):
             ValueError: It cannot be read.
         """
         own = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        if (given := own.pop("dataset")) is not NotProvided:
-            self._read_dataset(given)
+        self._choose(own.pop("dataset"), own.pop("dataset_split"))
         super().training(**kwargs)
         self._set(own)
         return self
 
-    def _read_dataset(self, path: str | os.PathLike[str]) -> None:
-        self.dataset = os.path.abspath(path)
-        statistics = read_statistics(self.dataset)
+    def _choose(self, dataset: Any, split: Any) -> None:
+        """Takes a dataset, or another split; `NotProvided` leaves the present one."""
+        if dataset is not NotProvided and dataset is not None:
+            on_hub = is_on_hub(dataset)
+            self.dataset = pinned(os.fspath(dataset)) if on_hub else os.path.abspath(dataset)
+        if split is not NotProvided:
+            self.dataset_split = split
+        given = any(value is not NotProvided for value in (dataset, split))
+        if given and self.dataset is not None:
+            self._read_statistics(self.dataset)
+
+    def _read_statistics(self, dataset: str) -> None:
+        episodes, root = None, local_dataset(dataset, metadata_only=True)
+        if self.dataset_split is not None:
+            episodes = DatasetReader(root, cameras=()).split(self.dataset_split)
+        statistics = read_statistics(root, episodes=episodes)
         for column in (OBSERVATION, ACTION):
             if column not in statistics:
                 raise ValueError(
@@ -109,9 +137,13 @@ class ChunkBCConfig(ChunkConfig):
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> ChunkBCConfig:
         """As `ChunkConfig`; statistics of the dataset yield to a given normalisation."""
-        if path := config_dict.get("dataset"):
-            self._read_dataset(path)
-        return super().update_from_dict(config_dict)
+        self._choose(
+            config_dict.get("dataset", NotProvided), config_dict.get("dataset_split", NotProvided)
+        )
+        settled = self.dataset  # an absolute path, or a commit of the Hub
+        super().update_from_dict(config_dict)
+        self.dataset = settled
+        return self
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """`BCModule` with these settings."""
@@ -136,6 +168,7 @@ class ChunkBCConfig(ChunkConfig):
         self._check_ranges(("minibatch_size", "ema_update_every", "lr_cycle_epochs"), POSITIVE)
         self._check_ranges(("lr", "min_lr", "lr_warmup_epochs", "weight_decay"), 0)
         self._check_ranges(("ema_start_epoch", "grad_clip"), 0)
+        self._check_ranges(("dataset_memory_limit",), POSITIVE)
         self._check_ranges(("ema_decay", "validation_fraction"), 0, 1)
         self._check_lr_schedule("", "epochs")
         self._check_unused(
@@ -152,15 +185,33 @@ class ChunkBCConfig(ChunkConfig):
         }
         shape = None
         if self.vision is not None:
-            shape = read_image_shape(self.dataset)
+            shape = read_image_shape(local_dataset(self.dataset, metadata_only=True))
             if shape is None:
                 raise ValueError(
                     f"vision={self.vision}: dataset={self.dataset} has no pictures; set vision=None"
                 )
             spaces["rgb"] = box(0, 255, (self.img_cond_steps, *shape), np.uint8)
         self.policy_config(obs_dim, action_dim, shape)
+        self._check_memory_limit(self.dataset)
         self.observation_space = gymnasium.spaces.Dict(spaces)
         self.action_space = box(-1, 1, (self.act_steps, action_dim), np.float32)
+
+    def _check_memory_limit(self, dataset: str) -> None:
+        """Plans the stream as learners do; raises ValueError if it does not fit."""
+        limit = self.dataset_memory_limit
+        if limit is None:
+            return
+        reader = DatasetReader(local_dataset(dataset), cameras=() if self.vision is None else None)
+        try:
+            StreamedChunks(
+                reader,
+                None,
+                memory_limit=limit,
+                horizon_steps=self.horizon_steps,
+                episodes=reader.split(self.dataset_split),
+            )
+        except ValueError as error:
+            raise ValueError(f"dataset_memory_limit={limit}: {error}") from error
 
 
 class ChunkBC(ChunkAlgorithm):

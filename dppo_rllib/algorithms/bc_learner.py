@@ -19,7 +19,16 @@ from dppo_rllib.algorithms.learner_support import (
     set_learner_state,
 )
 from dppo_rllib.algorithms.schedules import CosineWarmup
-from dppo_rllib.datasets import ActionChunks, read_demonstrations, split_episodes
+from dppo_rllib.datasets import (
+    ActionChunks,
+    DatasetReader,
+    Minibatch,
+    Samples,
+    StreamedChunks,
+    local_dataset,
+    minibatches,
+    split_episodes,
+)
 from dppo_rllib.environments import Normalization
 from dppo_rllib.modules.bc_module import BCModule
 from dppo_rllib.modules.precision import autocast
@@ -40,7 +49,7 @@ class BCLearner(TorchLearner):
     """
 
     def build(self) -> None:
-        """Builds the networks and reads the demonstrations onto the device."""
+        """Builds the networks and reads the demonstrations, or plans how they stream."""
         super().build()
         same_weights(self)
         self._threads = cpu_threads(self.config)
@@ -50,27 +59,52 @@ class BCLearner(TorchLearner):
 
     def _read_samples(self) -> None:
         config = self.config
-        demonstrations = read_demonstrations(
-            config.dataset, cameras=() if config.vision is None else None
-        )
-        normalization = Normalization.from_dict(config.normalization)
+        cameras = () if config.vision is None else None
+        reader = DatasetReader(local_dataset(config.dataset), cameras=cameras)
+        episodes = reader.split(config.dataset_split)
         train, validation = split_episodes(
-            demonstrations.num_episodes, config.validation_fraction, self._base_seed
+            len(episodes), config.validation_fraction, self._base_seed
         )
+        chunks = self._streamed if config.dataset_memory_limit is not None else self._in_memory
+        parts = [episodes[train], *([episodes[validation]] if len(validation) else [])]
+        self._train, *held_out = chunks(reader, parts)
+        self._validation = held_out[0] if held_out else None
 
-        def chunks(episodes: Any) -> ActionChunks:
-            return ActionChunks(
+    def _in_memory(self, reader: DatasetReader, parts: list[Any]) -> list[Samples]:
+        """Read once, so that pictures of all parts lie in the same memory."""
+        episodes = np.sort(np.concatenate(parts))
+        demonstrations = reader.read(episodes)
+        return [
+            ActionChunks(
                 demonstrations,
-                normalization,
-                horizon_steps=config.horizon_steps,
-                cond_steps=config.cond_steps,
-                img_cond_steps=config.img_cond_steps,
-                episodes=episodes,
-                device=self._device,
+                Normalization.from_dict(self.config.normalization),
+                episodes=np.searchsorted(episodes, part),
+                **self._chunk_settings(),
             )
+            for part in parts
+        ]
 
-        self._train = chunks(train)
-        self._validation = chunks(validation) if len(validation) else None
+    def _streamed(self, reader: DatasetReader, parts: list[Any]) -> list[Samples]:
+        """Of the parts, one at a time is passed over: each may take the whole limit."""
+        return [
+            StreamedChunks(
+                reader,
+                Normalization.from_dict(self.config.normalization),
+                episodes=part,
+                memory_limit=self.config.dataset_memory_limit,
+                **self._chunk_settings(),
+            )
+            for part in parts
+        ]
+
+    def _chunk_settings(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "horizon_steps": config.horizon_steps,
+            "cond_steps": config.cond_steps,
+            "img_cond_steps": config.img_cond_steps,
+            "device": self._device,
+        }
 
     def _make_modules_ddp_if_necessary(self) -> None:
         """Gradients are summed explicitly, see the class's docstring."""
@@ -132,19 +166,19 @@ class BCLearner(TorchLearner):
         samples = len(self._train)
         total = torch.zeros((), device=self._device)
         steps = -(-samples // config.minibatch_size)
-        order = torch.randperm(samples, generator=generator)
-        for step, rows in enumerate(order.split(config.minibatch_size)):
+        passed = minibatches(self._train, config.minibatch_size, generator)
+        for step, minibatch in enumerate(passed):
             optimizer.zero_grad(set_to_none=True)
-            batch = self._batch(self._train, rows, generator, augment=config.augment)
+            batch = self._batch(minibatch, generator, augment=config.augment)
             loss = self.compute_loss_for_module(
                 module_id=DEFAULT_MODULE_ID, config=config, batch=batch, fwd_out={}
-            ) / len(rows)
+            ) / len(minibatch)
             loss.backward()
             collectives.all_reduce_sum([p.grad for p in parameters if p.grad is not None])
             if config.grad_clip is not None:
                 nn.utils.clip_grad_norm_(parameters, config.grad_clip)
             optimizer.step()
-            total += loss.detach() * len(rows)
+            total += loss.detach() * len(minibatch)
             # Counted over the whole training, so that short epochs average as long ones do.
             if (self.epoch * steps + step) % config.ema_update_every == 0:
                 self._update_average()
@@ -154,15 +188,15 @@ class BCLearner(TorchLearner):
         return float(total) / samples
 
     def _batch(
-        self, chunks: ActionChunks, rows: Tensor, generator: torch.Generator, *, augment: bool
+        self, minibatch: Minibatch, generator: torch.Generator, *, augment: bool
     ) -> dict[str, Any]:
         """This learner's share of a minibatch, with what is random drawn for all of it."""
-        draws = self._cloning.policy.draw_bc(len(rows), generator)
+        draws = self._cloning.policy.draw_bc(len(minibatch), generator)
         mine = slice(collectives.rank(), None, collectives.world_size())
-        obs, chunk = chunks.gather(rows[mine].to(self._device))
+        obs, chunk = minibatch.gather(mine)
         if augment:
             cameras = self._cloning.policy.config.vision.num_cameras
-            shifts = draw_shifts(len(rows), cameras, generator=generator)[mine]
+            shifts = draw_shifts(len(minibatch), cameras, generator=generator)[mine]
             obs["rgb"] = random_shift(obs["rgb"], shifts.to(self._device))
         return {
             "obs": obs,
@@ -185,8 +219,8 @@ class BCLearner(TorchLearner):
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
         policy = self._cloning.policy
         total = torch.zeros((), device=self._device)
-        for rows in torch.arange(len(self._validation)).split(_VALIDATION_ROWS):
-            batch = self._batch(self._validation, rows, generator, augment=False)
+        for minibatch in minibatches(self._validation, _VALIDATION_ROWS, None):
+            batch = self._batch(minibatch, generator, augment=False)
             with autocast(self._device, self.config.mixed_precision):
                 total += policy.bc_loss(policy.actor, **batch).sum()
         collectives.all_reduce_sum([total])

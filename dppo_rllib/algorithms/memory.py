@@ -8,7 +8,7 @@ import torch
 
 from dppo_rllib.algorithms.bc import ChunkBCConfig
 from dppo_rllib.algorithms.chunk_config import ChunkConfig
-from dppo_rllib.datasets import read_demonstrations
+from dppo_rllib.datasets import DatasetReader, local_dataset
 from dppo_rllib.modules.config_dicts import build_dataclass
 from dppo_rllib.modules.policies import build_policy
 from dppo_rllib.modules.policy import PolicyConfig
@@ -55,9 +55,12 @@ def expected_memory(config: ChunkConfig, policy: PolicyConfig) -> Memory:
     activations = (_ACTIVATIONS if simple else _MOST_ACTIVATIONS) * (config.learner_threads or 1)
     learners, runners = max(1, config.num_learners), max(1, config.num_env_runners)
     if isinstance(config, ChunkBCConfig):
-        data = read_demonstrations(config.dataset or "").num_frames * _row_bytes(policy, 0)
+        root = local_dataset(config.dataset or "", metadata_only=True)
+        data = 2 * DatasetReader(root).num_frames * _row_bytes(policy, 0)
+        if config.dataset_memory_limit is not None:
+            data = min(data, config.dataset_memory_limit)
         # Weights, their running average, gradients, and AdamW's two moments.
-        work = 5 * actor + 2 * data + activations
+        work = 5 * actor + data + activations
         return Memory(_PROCESS + work * (config.num_learners == 0), _PROCESS + work, 0, 0)
     chunks = config.rollout_fragment_length * config.num_envs_per_env_runner * runners
     data = chunks * _row_bytes(policy, chain_steps)

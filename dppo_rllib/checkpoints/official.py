@@ -84,7 +84,7 @@ def import_official(
 
     Args:
         path: The `.pt` file.
-        normalization: The `normalization.npz` of its demonstrations.
+        normalization: The `normalization.npz` of its demonstrations (Furniture-Bench: `.pth`).
         action_dim: `Da`; only needed without a normalisation, and where weights do not tell it.
         cond_steps: `To`.
         horizon_steps: `Tp`, which only a U-Net does not tell. None takes the authors' for the task.
@@ -120,7 +120,7 @@ def import_official(
     """
     file = read_official(Path(path))
     if normalization is not None and not isinstance(normalization, Normalization):
-        normalization = Normalization.from_npz(normalization)
+        normalization = Normalization.from_file(normalization)
     given = {
         "horizon_steps": horizon_steps,
         "act_steps": act_steps,

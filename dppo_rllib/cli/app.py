@@ -12,15 +12,17 @@ from typing import Annotated
 import typer
 
 from dppo_rllib.cli.collect import collect
+from dppo_rllib.cli.convert import convert
 from dppo_rllib.cli.errors import user_errors
 from dppo_rllib.cli.evaluate import evaluate
 from dppo_rllib.cli.finetune import finetune
-from dppo_rllib.cli.import_data import import_data
 from dppo_rllib.cli.import_official import import_official
+from dppo_rllib.cli.inspect_data import inspect_data
 from dppo_rllib.cli.list_tasks import list_tasks
 from dppo_rllib.cli.plot import plot
 from dppo_rllib.cli.plot_trajectories import plot_trajectories
 from dppo_rllib.cli.pretrain import pretrain
+from dppo_rllib.cli.push import push
 from dppo_rllib.cli.tune import tune
 
 app = typer.Typer(
@@ -63,4 +65,6 @@ app.command("plot")(plot)
 app.command("plot-trajectories")(plot_trajectories)
 app.command("import-official")(import_official)
 data.command("collect")(collect)
-data.command("import")(import_data)
+data.command("convert")(convert)
+data.command("inspect")(inspect_data)
+data.command("push")(push)

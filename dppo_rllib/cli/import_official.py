@@ -33,8 +33,8 @@ def import_official(
     normalization: Annotated[
         Path | None,
         typer.Option(
-            help="The normalization.npz of its demonstrations; tells the width of observations "
-            "and actions."
+            help="The normalization.npz of its demonstrations (Furniture-Bench: .pth); tells the "
+            "width of observations and actions."
         ),
     ] = None,
     task: Annotated[

@@ -22,7 +22,7 @@ from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.cli.loggers import check_loggers
 from dppo_rllib.cli.run_directory import RUN_FILE, RunDirectory
 from dppo_rllib.cli.settings import parse_settings
-from dppo_rllib.datasets import read_demonstrations
+from dppo_rllib.datasets import DatasetReader, local_dataset
 from dppo_rllib.datasets.atomic import write_text
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.modules.chunk_module import shapes_of
@@ -42,6 +42,7 @@ _OPTIONS = {
     "base_policy": "--from",
 }
 # Evaluation and videos use the task's environment, so training must, too.
+_CHECKED_BYTES = 256 * 2**20  # of demonstrations, at a time
 _OF_THE_TASK = ("env", "env_config", "max_episode_steps")
 
 
@@ -159,7 +160,7 @@ class Plan:
         task = _ready_task(task_name)
         parsed = parse_settings(settings)
         config = task.pretrain_config(parsed.get("dataset"), policy=policy)
-        _check_dataset(task, config)
+        _check_dataset(task, config, parsed.get("dataset_split"))
         plan = cls(
             command="pretrain",
             task=task.name,
@@ -353,7 +354,7 @@ def _check_environment(task: Task, config: ChunkConfig) -> PolicyConfig:
     return config.policy_config(**shapes)
 
 
-def _check_dataset(task: Task, config: ChunkBCConfig) -> None:
+def _check_dataset(task: Task, config: ChunkBCConfig, split: str | None) -> None:
     assert config.normalization is not None and config.dataset is not None
     for name, bound in (("obs_dim", "obs_min"), ("action_dim", "action_min")):
         given, expected = len(config.normalization[bound]), getattr(task, name)
@@ -361,7 +362,10 @@ def _check_dataset(task: Task, config: ChunkBCConfig) -> None:
             raise ValueError(
                 f"dataset={config.dataset}: {name}={given}, but task {task.name} has {expected}"
             )
-    read_demonstrations(config.dataset).validate()
+    # Pictures are read when they are trained on.
+    reader = DatasetReader(local_dataset(config.dataset), cameras=())
+    for block in reader.blocks(_CHECKED_BYTES, reader.split(split)):
+        reader.read(block)
 
 
 def _new_directory(output: str | None, task: Task, command: str) -> RunDirectory:

@@ -147,6 +147,10 @@ def _report(console: Console, plan: SweepPlan, results: tune.ResultGrid) -> None
     rows = trial_rows(results, plan.sweep, plan.directory)
     finished = rows.dropna(subset="value")
     if finished.empty:
+        console.print(
+            f"No trial has reported {plan.sweep.metric}, so there is nothing to compare; returns "
+            "appear when episodes have ended. Go on with more [bold]--iterations[/bold]."
+        )
         return
     console.print(_best_table(summarized(finished, plan.sweep), plan.sweep))
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -145,6 +145,10 @@ class ActionChunks:
             rows = self.image_starts[indices, None] + back
             obs["rgb"] = self.images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         return obs, self.actions[starts + self._ahead]
+
+    def pools(self, generator: torch.Generator | None) -> Iterator[ActionChunks]:
+        """Itself: all samples are in memory; see `minibatches.Samples`."""
+        yield self
 
 
 def split_episodes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -99,19 +99,21 @@ class Demonstrations:
         chosen = check_episode_indices(episodes, self.num_episodes)
         lengths = self.episode_lengths[chosen]
         frames = frames_of(self.episode_starts[chosen], lengths)
-        return Demonstrations(
-            observations=self.observations[frames],
-            actions=self.actions[frames],
-            rewards=self.rewards[frames],
-            terminated=self.terminated[frames],
-            truncated=self.truncated[frames],
+        return self.take(frames, lengths)
+
+    def take(
+        self, rows: slice | Int64[np.ndarray, " m"], lengths: Int64[np.ndarray, " n"]
+    ) -> Demonstrations:
+        """Some frames, which are whole episodes of these lengths; a slice stays in this memory."""
+        return replace(
+            self,
+            observations=self.observations[rows],
+            actions=self.actions[rows],
+            rewards=self.rewards[rows],
+            terminated=self.terminated[rows],
+            truncated=self.truncated[rows],
             episode_lengths=lengths,
-            fps=self.fps,
-            task=self.task,
-            observation_names=self.observation_names,
-            action_names=self.action_names,
-            images=None if self.images is None else self.images[frames],
-            camera_names=self.camera_names,
+            images=None if self.images is None else self.images[rows],
         )
 
     def validate(self) -> None:

@@ -1,9 +1,10 @@
-"""Episodes as they are recorded, step by step, and many of them as demonstrations."""
+"""Episodes: as they are recorded, step by step, and demonstrations taken apart and together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -66,3 +67,73 @@ def _take_pictures(episodes: Sequence[Episode], frames: int) -> UInt8[np.ndarray
         start += len(episode.pictures)
         episode.pictures.clear()
     return images
+
+
+def each_episode(demonstrations: Demonstrations) -> Iterator[Demonstrations]:
+    """Its episodes one by one, in the same memory."""
+    ends = np.cumsum(demonstrations.episode_lengths)
+    for i, end in enumerate(ends.tolist()):
+        length = demonstrations.episode_lengths[i : i + 1]
+        yield demonstrations.take(slice(end - int(length[0]), end), length)
+
+
+def concatenate(parts: Iterable[Demonstrations]) -> Demonstrations:
+    """Demonstrations end to end; a single part is returned as it is.
+
+    Raises:
+        ValueError: There is no part, or one does not fit the first.
+    """
+    found = list(parts)
+    if not found:
+        raise ValueError("demonstrations have no part, expected at least one episode")
+    first, episodes = found[0], 0
+    if len(found) == 1:
+        return first
+    for part in found:
+        check_alike(first, part, episodes)
+        episodes += part.num_episodes
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in found])
+
+    return replace(
+        first,
+        observations=joined("observations"),
+        actions=joined("actions"),
+        rewards=joined("rewards"),
+        terminated=joined("terminated"),
+        truncated=joined("truncated"),
+        episode_lengths=joined("episode_lengths"),
+        images=None if first.images is None else joined("images"),
+    )
+
+
+def check_alike(first: Demonstrations, part: Demonstrations, episode: int) -> None:
+    """Refuses a part that cannot be in one dataset with the first.
+
+    Args:
+        first: The first part.
+        part: Another one.
+        episode: The number of its first episode.
+
+    Raises:
+        ValueError: Names the episode, what differs, and what was expected.
+    """
+    for name, find in _ALIKE.items():
+        if find(part) != find(first):
+            raise ValueError(
+                f"episode {episode}: {name} is {find(part)!r}, expected {find(first)!r}, "
+                "as in those before it"
+            )
+
+
+_ALIKE: dict[str, Callable[[Demonstrations], Any]] = {
+    "observations' width": lambda d: d.observations.shape[1:],
+    "actions' width": lambda d: d.actions.shape[1:],
+    "pictures' (C, H, W)": lambda d: None if d.images is None else d.images.shape[1:],
+    "camera_names": lambda d: d.camera_names,
+    "observation_names": lambda d: d.observation_names,
+    "action_names": lambda d: d.action_names,
+    "fps": lambda d: d.fps,
+    "task": lambda d: d.task,
+}

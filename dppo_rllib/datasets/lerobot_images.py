@@ -1,6 +1,7 @@
 """Pictures in the LeRobot dataset format v3.0: PNG files in a column `{bytes, path}` a camera.
 
-Features of dtype "image" are of shape `[H, W, C]`. Videos are another thing, and not read.
+Features of dtype "image" are of shape `[H, W, C]`; so are those of dtype "video", whose pictures
+are in files beside the tables (`lerobot_videos`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from dppo_rllib.datasets.lerobot_files import check_no_null
-from dppo_rllib.datasets.lerobot_layout import IMAGE, IMAGE_NAMES
+from dppo_rllib.datasets.lerobot_layout import IMAGE, IMAGE_NAMES, VIDEO
 from dppo_rllib.environments.observation_spaces import channels_first
 
 # Pillow's name of so many channels.
@@ -55,6 +56,7 @@ def decode_pictures(
     into: UInt8[np.ndarray, "M C H W"],
     rows: Int64[np.ndarray, " m"],
     name: str,
+    place: Callable[[int], str],
 ) -> None:
     """Decodes picture `i` of a column into `into[rows[i]]`.
 
@@ -62,21 +64,22 @@ def decode_pictures(
         column: As `encode_pictures` makes it; any format that Pillow knows.
         into: Where they go, and their shape.
         rows: One for each.
-        name: File and column, for messages.
+        name: Of the column.
+        place: What to call a row in messages.
 
     Raises:
         ValueError: A picture is missing, damaged, or of another shape or depth.
     """
     kind = column.type
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        raise ValueError(f"{name} is {kind}, expected a struct of bytes and path")
+        raise ValueError(f"{place(0)}: {name} is {kind}, expected a struct of bytes and path")
     files = pc.struct_field(column, "bytes")
-    check_no_null(files, name)
+    check_no_null(files, name, place)
     buffers = [file for part in files.chunks for file in part]
 
     def decode(block: range) -> None:
         for i in block:
-            _decode_into(buffers[i].as_buffer(), into[rows[i]], f"{name}[{i}]")
+            _decode_into(buffers[i].as_buffer(), into[rows[i]], f"{place(i)}: {name}")
 
     for _ in _in_threads(decode, len(buffers)):
         pass
@@ -105,14 +108,14 @@ def cameras_of(
         camera_name(column): column
         for column, feature in features.items()
         # Some datasets have one `observation.image`.
-        if column.startswith("observation.image") and feature.get("dtype") == IMAGE
+        if column.startswith("observation.image") and feature.get("dtype") in (IMAGE, VIDEO)
     }
     shapes: dict[str, tuple[int, int, int]] = {}
     for camera in columns if cameras is None else cameras:
         if camera not in columns:
             raise ValueError(
-                f"{file}: has no camera {camera!r} whose feature is of dtype 'image', only: "
-                f"{', '.join(columns) or 'none'}"
+                f"{file}: has no camera {camera!r} whose feature is of dtype 'image' or 'video', "
+                f"only: {', '.join(columns) or 'none'}"
             )
         column = columns[camera]
         shapes[column] = _picture_shape(features[column], f"{file}: {column}")

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from jaxtyping import Bool, Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Int, Int64
 from scipy.signal import lfilter
 
 from dppo_rllib.datasets.demonstrations import Demonstrations
@@ -37,13 +37,13 @@ class ScriptedExpert(Protocol):
 
     Attributes:
         max_steps: Of an episode; what has not succeeded until then has failed.
-        noisy: Which actions may be disturbed, `[Da]`.
+        noise_scale: How much noise each action bears, 1 for all of it, `[Da]`.
     """
 
     max_steps: int
 
     @property
-    def noisy(self) -> Bool[np.ndarray, " Da"]:
+    def noise_scale(self) -> Float[np.ndarray, " Da"]:
         """See the class."""
         ...
 
@@ -231,7 +231,7 @@ class _Attempts:
         fresh = generator.normal(size=(self._expert.max_steps, *self._low.shape))
         scale = self._noise * np.sqrt(1 - _CORRELATION**2)
         noise = lfilter([scale], [1, -_CORRELATION], fresh, axis=0)
-        return noise * (self._high - self._low) / 2 * self._expert.noisy
+        return noise * (self._high - self._low) / 2 * self._expert.noise_scale
 
     def _disturbed(
         self, rows: Int[np.ndarray, " n"], actions: Float[np.ndarray, "n Da"]

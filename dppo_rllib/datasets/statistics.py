@@ -9,6 +9,9 @@ Statistics = dict[str, dict[str, np.ndarray]]
 """Column -> statistic (`min`, `max`, `mean`, `std`, `count`) -> `[D]`, of pictures `[C, 1, 1]`
 (count: `[1]`)."""
 
+SegmentStatistics = dict[str, Shaped[np.ndarray, "E ..."]]
+"""Of one column: statistic -> a row for each of E segments."""
+
 _LEVELS = 256
 # Pictures that are counted at a time: it takes eight times their memory.
 _BLOCK = 64
@@ -16,7 +19,7 @@ _BLOCK = 64
 
 def segment_statistics(
     column: Shaped[np.ndarray, "M ..."], starts: Int64[np.ndarray, " E"]
-) -> dict[str, Shaped[np.ndarray, "E ..."]]:
+) -> SegmentStatistics:
     """Statistics of each segment `column[starts[i] : starts[i + 1]]`, the last one to the end.
 
     `min` and `max` are exact and keep the column's dtype (a normalisation is made of them);
@@ -46,18 +49,37 @@ def segment_statistics(
     }
 
 
-def column_statistics(columns: dict[str, np.ndarray]) -> Statistics:
-    """Statistics of whole columns (each `[M]`, `[M, D]`, or pictures)."""
-    everything = np.zeros(1, dtype=np.int64)
+def merge_segments(
+    segments: SegmentStatistics, before: dict[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Statistics of some segments of a column, taken together.
+
+    Args:
+        segments: As `segment_statistics` tells them.
+        before: Statistics of other segments, that they shall be merged into.
+
+    Returns:
+        `min` and `max` exact and in their dtype, `mean` and `std` up to rounding.
+    """
+    if before is not None:
+        segments = {k: np.concatenate([before[k][None], v]) for k, v in segments.items()}
+    counts = segments["count"][:, 0]
+    # Chan et al. 1983: deviations within the segments, and of their means.
+    weights = (counts / counts.sum()).reshape(-1, *[1] * (segments["mean"].ndim - 1))
+    mean = (weights * segments["mean"]).sum(axis=0)
+    variance = (weights * (segments["std"] ** 2 + (segments["mean"] - mean) ** 2)).sum(axis=0)
     return {
-        name: {key: value[0] for key, value in segment_statistics(column, everything).items()}
-        for name, column in columns.items()
+        "min": segments["min"].min(axis=0),
+        "max": segments["max"].max(axis=0),
+        "mean": mean,
+        "std": np.sqrt(variance),
+        "count": counts.sum(keepdims=True),
     }
 
 
 def _picture_statistics(
     pictures: UInt8[np.ndarray, "M C H W"], starts: Int64[np.ndarray, " E"]
-) -> dict[str, Shaped[np.ndarray, "E ..."]]:
+) -> SegmentStatistics:
     """From histograms, of which everything follows exactly."""
     counts = np.diff(starts, append=len(pictures))
     histograms = np.stack(

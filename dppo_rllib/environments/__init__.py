@@ -1,6 +1,8 @@
 """Layer 2: environments."""
 
 import dppo_rllib.environments.avoid
+import dppo_rllib.environments.furniture
+import dppo_rllib.environments.furniture.isaac
 import dppo_rllib.environments.kitchen
 import dppo_rllib.environments.robomimic  # noqa: F401  registers them
 from dppo_rllib.environments.chunked import ChunkedVectorEnv, make_chunked_env

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int, Shaped
 
+from dppo_rllib.environments.chunk_env import filmed
 from dppo_rllib.environments.observation_spaces import (
     RGB,
     STATE,
@@ -29,6 +30,10 @@ class BatchedChunkEnvs:
     It must leave episodes that have ended alone until `reset(options={"reset_mask": …})`
     (`AutoresetMode.DISABLED`), and may say `invalid` in its infos where the simulator failed in
     this step. What it returns that is not finite is taken for a failure too.
+
+    One that simulates a chunk faster as a whole has the method `step_chunk(chunks)`, which yields
+    what `step` would return for each of its actions; what `render` shows follows. It is left where
+    it is once all episodes have ended. `picture(row)` draws one copy where `render` draws all.
 
     One with pictures may have the attribute `draw_in_step` and the method `draw(rows)`, which
     returns pictures of these copies. Where a history holds one picture, only those at the end of
@@ -52,7 +57,9 @@ class BatchedChunkEnvs:
             )
         self._envs = envs
         self.num_envs, self.render_mode = envs.num_envs, envs.render_mode
-        self.metadata = envs.metadata
+        self._frame_interval, self.metadata = filmed(envs.metadata)
+        self._frames: list[np.ndarray] = []
+        self._filmed = 0
         state, rgb = split_observation_space(envs.single_observation_space)
         self._tapes = {STATE: _Tape(state.shape, np.float32, self.num_envs, cond_steps, act_steps)}
         histories: dict[str, gymnasium.Space] = {
@@ -75,7 +82,6 @@ class BatchedChunkEnvs:
         low, high = np.tile(action.low, (act_steps, 1)), np.tile(action.high, (act_steps, 1))
         self.action_space = gymnasium.spaces.Box(low, high, dtype=action.low.dtype.type)
         self._failed_episodes = np.zeros(self.num_envs, np.int64)
-        self._frames: list[np.ndarray] = []
 
     def reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None) -> Histories:
         """Starts all episodes."""
@@ -89,15 +95,15 @@ class BatchedChunkEnvs:
     def step(self, chunks: Float[np.ndarray, "N Ta Da"]) -> ChunkResults:
         """Executes a chunk of the simulator's own actions in each."""
         counts = _Counts(self.num_envs)
-        for step in range(chunks.shape[1]):
-            obs, reward, terminated, truncated, infos = self._envs.step(chunks[:, step])
+        for step, result in enumerate(self._steps(chunks)):
+            obs, reward, terminated, truncated, infos = result
             state = obs[STATE] if isinstance(obs, dict) else obs
             sound = np.isfinite(state).all(axis=-1) & np.isfinite(reward)
             sound &= ~np.asarray(infos.get("invalid", False), bool)
             executed = counts.add(sound, reward, terminated, truncated, infos)
             self._write(obs, executed, step)
             if self.render_mode == "rgb_array" and executed[0]:
-                self._frames.append(np.asarray(self._envs.render()[0]))  # type: ignore[index]
+                self._film()
             if not counts.running.any():
                 break
         self._draw_last(counts)
@@ -129,6 +135,19 @@ class BatchedChunkEnvs:
     def close(self) -> None:
         """Closes the environments."""
         self._envs.close()
+
+    def _steps(self, chunks: Float[np.ndarray, "N Ta Da"]) -> Iterable[tuple[Any, ...]]:
+        """What `step` returns for each action of the chunks."""
+        if hasattr(self._envs, "step_chunk"):
+            return self._envs.step_chunk(chunks)
+        return (self._envs.step(chunks[:, step]) for step in range(chunks.shape[1]))
+
+    def _film(self) -> None:
+        if self._filmed % self._frame_interval == 0:
+            envs: Any = self._envs
+            picture = envs.picture(0) if hasattr(envs, "picture") else envs.render()[0]
+            self._frames.append(np.asarray(picture))
+        self._filmed += 1
 
     def _histories(self, arrays: dict[str, np.ndarray]) -> Histories:
         return arrays if RGB in self._tapes else arrays[STATE]

@@ -28,6 +28,17 @@ _MAX_RENDER_FPS = 30
 History = Float32[np.ndarray, "To Do"] | dict[str, Shaped[np.ndarray, "..."]]
 
 
+def filmed(metadata: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Of how many steps one is filmed, and the metadata that say so.
+
+    Args:
+        metadata: The environment's; its `render_fps` are steps of a simulated second.
+    """
+    fps = metadata.get("render_fps") or _MAX_RENDER_FPS
+    interval = math.ceil(fps / _MAX_RENDER_FPS)
+    return interval, {**metadata, "render_fps": fps / interval}
+
+
 class ChunkEnv(gymnasium.Env):
     """Executes up to `act_steps` actions per step and stacks the last `cond_steps` observations.
 
@@ -64,10 +75,8 @@ class ChunkEnv(gymnasium.Env):
         low, high = np.tile(action.low, (act_steps, 1)), np.tile(action.high, (act_steps, 1))
         self.action_space = gymnasium.spaces.Box(low, high, dtype=action.low.dtype.type)
         self.render_mode = self._env.render_mode
-        fps = self._env.metadata.get("render_fps") or _MAX_RENDER_FPS
-        self._frame_interval = math.ceil(fps / _MAX_RENDER_FPS)
         # A copy: vector environments write to it, and it often belongs to a class.
-        self.metadata = {**self._env.metadata, "render_fps": fps / self._frame_interval}
+        self._frame_interval, self.metadata = filmed(self._env.metadata)
         self.frames: list[np.ndarray] = []
         self._filmed = 0
         self._seeds: np.random.SeedSequence | None = None

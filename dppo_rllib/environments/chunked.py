@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32
 
+from dppo_rllib.environments import locomotion
 from dppo_rllib.environments.batched import BatchedChunkEnvs
 from dppo_rllib.environments.chunk_env import ChunkEnv
 from dppo_rllib.environments.normalization import Normalization
@@ -180,7 +181,8 @@ def make_chunked_env(
             limit that a callable has set itself stays too.
         vectorization: "sync" steps one after the other, "async" in a process each. "auto" takes
             the vector environment that the id is registered with (`vector_entry_point`) if it
-            fits, see `BatchedChunkEnvs`, and "sync" otherwise.
+            fits, see `BatchedChunkEnvs`, ours for Gymnasium's Hopper, Walker2d and HalfCheetah
+            (`dppo_rllib.environments.locomotion`), and "sync" otherwise.
         render_mode: Of sub-environment 0; "rgb_array" to collect pictures, see
             `ChunkedVectorEnv.pop_frames`.
 
@@ -232,7 +234,8 @@ def _make_together(
     max_episode_steps: int | None,
     render_mode: str | None,
 ) -> VectorEnv | None:
-    """The vector environment that an id is registered with; None if there is none that fits."""
+    """The vector environment that an id has; None if there is none that fits."""
+    spec.vector_entry_point = spec.vector_entry_point or locomotion.vector_entry_point(spec)
     if spec.vector_entry_point is None or spec.additional_wrappers:
         return None
     settings = {**kwargs, "render_mode": render_mode, "max_episode_steps": max_episode_steps}

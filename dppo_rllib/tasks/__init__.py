@@ -4,6 +4,7 @@ A task of one's own is one file with `register(Task(…))`, given to `dppo --tas
 """
 
 import dppo_rllib.tasks.avoid
+import dppo_rllib.tasks.furniture
 import dppo_rllib.tasks.kitchen
 import dppo_rllib.tasks.robomimic  # noqa: F401  registers them
 from dppo_rllib.tasks.locomotion import HOPPER_MEDIUM

@@ -113,6 +113,23 @@ BEHAVIOURS: Mapping[str, BehaviourSpec] = MappingProxyType(
             episodes=284,
             max_env_steps=1_000_000,
         ),
+        "walker2d-medium": BehaviourSpec(
+            env="Walker2d-v5",
+            task="Walk forward as fast as possible.",
+            return_range=(1250.0, 2750.0),
+            episodes=200,
+            max_env_steps=3_000_000,
+        ),
+        # It never falls: each of its episodes has 1,000 steps, and returns differ little.
+        "halfcheetah-medium": BehaviourSpec(
+            env="HalfCheetah-v5",
+            task="Run forward as fast as possible.",
+            return_range=(1500.0, 3000.0),
+            episodes=120,
+            max_env_steps=3_000_000,
+            check_interval=20,
+            check_episodes=8,
+        ),
     }
 )
 

@@ -11,6 +11,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 import dppo_rllib.environments.avoid
+import dppo_rllib.environments.furniture
 import dppo_rllib.environments.kitchen
 import dppo_rllib.environments.robomimic  # noqa: F401  registers what has experts
 from dppo_rllib.datasets.lerobot import write_demonstrations
@@ -29,7 +30,7 @@ class _Expert:
 
     Attributes:
         maker: What makes it of environments, an imperfection and the task's `expert`.
-        tasks: Of the environment's `task`s those that it solves; None if there is but one.
+        tasks: Those that it solves, as they stand in the environment's settings; None for all.
         success: What the environments' infos call an episode that is worth keeping.
     """
 
@@ -41,6 +42,9 @@ class _Expert:
 _EXPERTS = {
     "dppo_rllib.environments.robomimic:make_one": _Expert(
         "dppo_rllib.environments.robomimic.experts:make_expert", EXPERT_TASKS
+    ),
+    "dppo_rllib.environments.furniture:make_one": _Expert(
+        "dppo_rllib.environments.furniture.experts:FurnitureExpert", ("one_leg", "lamp")
     ),
     "dppo_rllib.environments.avoid:make_one": _Expert(
         "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished"
@@ -62,7 +66,7 @@ def _solved(task: Task) -> tuple[EnvSpec, _Expert] | None:
         return None
     spec = gymnasium.spec(task.env)
     expert = _EXPERTS.get(str(spec.entry_point))
-    if expert is None or (expert.tasks and spec.kwargs["task"] not in expert.tasks):
+    if expert is None or (expert.tasks and not set(expert.tasks) & set(spec.kwargs.values())):
         return None
     return spec, expert
 

@@ -436,6 +436,19 @@ def test_value_that_nothing_tells_must_be_passed(name: str):
         import_official(CKPT / "ddpm8_ft4.pt", **(FINE_TUNED | {name: None}))
 
 
+def test_the_normalization_of_furniture_bench_is_a_state_dict(tmp_path):
+    given = Normalization.from_npz(HOPPER_NORMALIZATION)
+    ends = given.to_dict()
+    stats = {
+        f"stats.{long}.{end}": torch.tensor(ends[f"{short}_{end}"])
+        for short, long in (("obs", "observations"), ("action", "actions"))
+        for end in ("min", "max")
+    }
+    torch.save(stats, tmp_path / "normalization.pth")
+    policy = import_official(HOPPER, normalization=tmp_path / "normalization.pth")
+    assert policy.normalization == given
+
+
 def test_action_dimension_needs_a_normalization_or_an_argument():
     with pytest.raises(ValueError, match=r"chunks have 12 numbers; pass normalization=\.\.\."):
         import_official(HOPPER)

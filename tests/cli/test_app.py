@@ -9,7 +9,7 @@ from dppo_rllib.checkpoints import save_policy
 
 COMMANDS = [
     *(["tasks"], ["pretrain"], ["finetune"], ["eval"], ["import-official"]),
-    *(["data", "collect"], ["data", "import"]),
+    *(["data", "collect"], ["data", "convert"], ["data", "inspect"], ["data", "push"]),
 ]
 
 

@@ -15,6 +15,9 @@ DATA_FILE = "data/chunk-000/file-000.parquet"
 EPISODES_FILE = "meta/episodes/chunk-000/file-000.parquet"
 
 
+NAN = r"row group 0: row 8 \(episode 2\): action\[2\] is nan, expected a finite number"
+
+
 def edit_info(dataset, **fields):
     file = dataset / "meta/info.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
@@ -179,7 +182,7 @@ def test_a_flipped_bit_is_found(tmp_path, make_demonstrations):
     content = bytearray((path / DATA_FILE).read_bytes())
     content[2000] ^= 1  # within the floats of the states
     (path / DATA_FILE).write_bytes(content)
-    with pytest.raises(ValueError, match="is no readable Parquet file"):
+    with pytest.raises(ValueError, match=f"{DATA_FILE}: row group 0 is no readable part of a Parq"):
         read_demonstrations(path)
 
 
@@ -192,14 +195,15 @@ def test_info_that_is_no_json(dataset):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"codebase_version": "v4.0"}, "codebase_version is 'v4.0', expected 'v3.0'"),
-        ({"codebase_version": "v2.1"}, "codebase_version is 'v2.1', expected 'v3.0'; LeRobot's"),
-        ({"codebase_version": None}, "codebase_version is None, expected 'v3.0'"),
+        ({"codebase_version": "v4.0"}, r"is 'v4.0', expected one of \['v2.0', 'v2.1', 'v3.0'\]"),
+        ({"codebase_version": "v1.6"}, "is 'v1.6', expected one of .*; LeRobot's own scripts"),
+        ({"codebase_version": None}, "codebase_version is None, expected one of"),
         ({"fps": "fast"}, "fps is 'fast', expected a number"),
         ({"fps": 0}, "fps is 0.0, expected a positive number"),
         ({"features": []}, r"features is \[\], expected an object"),
         ({"features": {"action": {"shape": [3]}}}, "no 'observation.state' with a shape"),
         ({"total_episodes": 4}, "total_episodes is 4, expected 3"),
+        ({"data_path": "../{chunk_index}"}, "data_path is .*, expected one without '..'"),
         ({"data_path": "{episode}"}, "data_path is '{episode}', expected a template"),
     ],
 )
@@ -229,34 +233,34 @@ def test_nan_names_file_column_and_place(dataset, demonstrations):
     actions = demonstrations.actions.copy()
     actions[8, 2] = np.nan
     edit_table(dataset / DATA_FILE, replace_column("action", lambda c: fixed_list(actions)))
-    with pytest.raises(ValueError, match=rf"{DATA_FILE}: action\[8, 2\] is nan, expected a fin"):
+    with pytest.raises(ValueError, match=rf"{DATA_FILE}: {NAN}"):
         read_demonstrations(dataset)
 
 
 def test_null_names_file_column_and_place(dataset):
     values = pa.array([1.0] * 6 + [None] + [1.0] * 7, pa.float32())
     edit_table(dataset / DATA_FILE, replace_column("next.reward", lambda c: values))
-    with pytest.raises(ValueError, match=rf"{DATA_FILE}: next\.reward\[6\] is null"):
+    with pytest.raises(ValueError, match=r"row group 0: row 6 \(episode 1\): next\.reward is null"):
         read_demonstrations(dataset)
 
 
 def test_wrong_dimensions(dataset, demonstrations):
     narrow = replace_column("action", lambda c: fixed_list(demonstrations.actions[:, :2]))
     edit_table(dataset / DATA_FILE, narrow)
-    with pytest.raises(ValueError, match="action has 2 values a frame, expected 3"):
+    with pytest.raises(ValueError, match="row 0 .episode 0.: action has 2 values, expected 3"):
         read_demonstrations(dataset)
 
 
 def test_ragged_rows(dataset):
     rows = pa.array([[1.0, 2.0, 3.0]] * 13 + [[1.0]], pa.list_(pa.float32()))
     edit_table(dataset / DATA_FILE, replace_column("action", lambda c: rows))
-    with pytest.raises(ValueError, match="action has 1 values a frame, expected 3"):
+    with pytest.raises(ValueError, match="row 13 .episode 2.: action has 1 values, expected 3"):
         read_demonstrations(dataset)
 
 
 def test_scalars_where_lists_belong(dataset):
     edit_table(dataset / DATA_FILE, replace_column("action", lambda c: pa.array([1.0] * 14)))
-    with pytest.raises(ValueError, match="action has 1 value a frame, expected 3"):
+    with pytest.raises(ValueError, match="action has 1 value, expected 3"):
         read_demonstrations(dataset)
 
 
@@ -268,7 +272,7 @@ def test_words_where_numbers_belong(dataset):
 
 def test_missing_frames(dataset):
     edit_table(dataset / DATA_FILE, lambda t: t.slice(0, 12))
-    with pytest.raises(ValueError, match="episode_index 2 has 5 frames, expected 7"):
+    with pytest.raises(ValueError, match="episode 2 has 5 frames, expected 7"):
         read_demonstrations(dataset)
 
 
@@ -276,6 +280,31 @@ def test_frames_with_a_gap(dataset):
     shifted = replace_column("frame_index", lambda c: pc.if_else(pc.equal(c, 6), 7, c))
     edit_table(dataset / DATA_FILE, shifted)
     with pytest.raises(ValueError, match="frame_index of episode 2 is .*, expected 0 to 6"):
+        read_demonstrations(dataset)
+
+
+def test_a_frame_that_is_there_twice(dataset):
+    twice = replace_column("frame_index", lambda c: pc.if_else(pc.equal(c, 6), 5, c))
+    edit_table(dataset / DATA_FILE, twice)
+    with pytest.raises(ValueError, match="frame_index of episode 2 lacks 6"):
+        read_demonstrations(dataset)
+
+
+def test_only_row_groups_of_the_episodes_are_read(tmp_path, make_demonstrations):
+    demonstrations = make_demonstrations(lengths=(9000,) * 12, observation_dim=20)
+    path = write_demonstrations(demonstrations, tmp_path / "d")
+    content = bytearray((path / DATA_FILE).read_bytes())
+    content[2000] ^= 1  # within the first row group
+    (path / DATA_FILE).write_bytes(content)
+    with pytest.raises(ValueError, match="row group 0 is no readable part"):
+        read_demonstrations(path, episodes=[0])
+    read = read_demonstrations(path, episodes=[11, 7])
+    assert_same(read, demonstrations.select([11, 7]))
+
+
+def test_an_empty_episode_is_refused(dataset):
+    edit_table(dataset / EPISODES_FILE, replace_column("length", lambda c: pa.array([5, 0, 7])))
+    with pytest.raises(ValueError, match="length of episode 1 is 0, expected at least 1"):
         read_demonstrations(dataset)
 
 
@@ -289,6 +318,17 @@ def test_episode_rows_with_a_gap(dataset):
     edit_table(dataset / EPISODES_FILE, lambda t: t.take([0, 2]))
     with pytest.raises(ValueError, match=r"episode_index is \[0 2\], expected each of 0 to 1 once"):
         read_demonstrations(dataset)
+
+
+def test_statistics_of_some_episodes_are_those_of_their_frames(dataset, demonstrations):
+    some = demonstrations.select([2, 0])
+    stats = read_statistics(dataset, episodes=[2, 0])
+    for column, values in (("observation.state", some.observations), ("action", some.actions)):
+        for key in ("min", "max"):
+            found = stats[column][key].astype(np.float32)
+            np.testing.assert_array_equal(found, getattr(values, key)(axis=0))
+        np.testing.assert_allclose(stats[column]["std"], values.std(axis=0, dtype=np.float64))
+        assert stats[column]["count"].tolist() == [12]
 
 
 def test_missing_statistics(dataset):

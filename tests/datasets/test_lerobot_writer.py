@@ -1,6 +1,8 @@
 """The layout on disk, against the written specification of LeRobot v3.0."""
 
 import json
+import weakref
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -142,6 +144,69 @@ def test_large_datasets_take_several_files(tmp_path, make_demonstrations):
     np.testing.assert_array_equal(some.actions, expected.actions)
 
 
+def parts_of(demonstrations, sizes):
+    bounds = np.cumsum([0, *sizes])
+    return [demonstrations.select(range(a, b)) for a, b in pairwise(bounds)]
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1, 1, 1), (3, 4), (7,)])
+def test_parts_make_the_same_files_as_the_whole(tmp_path, make_demonstrations, sizes):
+    whole = make_demonstrations(lengths=(6000,) * 7, observation_dim=20)
+    options = {"data_files_size_in_mb": 2, "chunks_size": 2}
+    write_demonstrations(whole, tmp_path / "whole", **options)
+    write_demonstrations(iter(parts_of(whole, sizes)), tmp_path / "parts", **options)
+    for file in (tmp_path / "whole").rglob("*.*"):
+        other = tmp_path / "parts" / file.relative_to(tmp_path / "whole")
+        assert file.read_bytes() == other.read_bytes(), file
+
+
+def test_row_groups_hold_whole_episodes(tmp_path, make_demonstrations):
+    whole = make_demonstrations(lengths=(9000,) * 12, observation_dim=20)
+    file = write_demonstrations(whole, tmp_path / "d") / DATA_FILE
+    with pq.ParquetFile(file) as parquet:
+        groups = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    assert len(groups) > 1 and sum(groups) == 108_000
+    assert all(rows % 9000 == 0 for rows in groups)
+
+
+def test_parts_are_let_go_once_they_are_written(tmp_path, make_demonstrations):
+    alive = []
+
+    def parts():
+        for seed in range(60):
+            part = make_demonstrations(lengths=(5000,), observation_dim=20, seed=seed)
+            reference = weakref.ref(part.observations)
+            alive.append(reference)
+            yield part
+            del part
+            # A row group takes two of them.
+            assert sum(reference() is not None for reference in alive) <= 4
+
+    path = write_demonstrations(parts(), tmp_path / "d")
+    assert read_demonstrations(path).num_episodes == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action_dim": 2}, r"episode 3: actions' width is \(2,\), expected \(3,\)"),
+        ({"fps": 5.0}, "episode 3: fps is 5.0, expected 20.0, as in those before it"),
+        ({"task": "push"}, "episode 3: task is 'push', expected 'lift the cube'"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(tmp_path, make_demonstrations, change, message):
+    parts = [make_demonstrations(), make_demonstrations(**change)]
+    with pytest.raises(ValueError, match=message):
+        write_demonstrations(parts, tmp_path / "d")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_parts_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="have no part, expected at least one episode"):
+        write_demonstrations(iter(()), tmp_path / "d")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_existing_dataset_is_kept_unless_overwritten(dataset, make_demonstrations):
     other = make_demonstrations(lengths=(3,))
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -182,13 +247,3 @@ def test_noise_costs_no_more_than_its_bytes(tmp_path, make_demonstrations):
     demonstrations = make_demonstrations(lengths=(500,) * 60, observation_dim=11)
     path = write_demonstrations(demonstrations, tmp_path / "d")
     assert (path / DATA_FILE).stat().st_size < 30_000 * 15 * 4
-
-
-def test_lerobot_itself_loads_it(dataset, demonstrations):
-    module = pytest.importorskip(
-        "lerobot.datasets.lerobot_dataset", reason="lerobot is not installed"
-    )
-    loaded = module.LeRobotDataset("someone/lift", root=dataset)
-    assert (loaded.num_episodes, loaded.num_frames) == (3, 14)
-    np.testing.assert_array_equal(loaded[6]["action"].numpy(), demonstrations.actions[6])
-    assert loaded[6]["task"] == "lift the cube"

@@ -58,7 +58,7 @@ class Adder:
     """Adds 1, or stands still in a fifth of the episodes; 0.5 for what is not disturbed."""
 
     max_steps = LIMIT + 10
-    noisy = np.array([True, False])
+    noise_scale = np.array([1.0, 0.0])
 
     def __init__(self, envs: Counters, lazy: float = 0.2):
         self.lazy, self.speed = lazy, np.zeros(envs.num_envs)

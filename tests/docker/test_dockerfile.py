@@ -166,7 +166,7 @@ def test_dependencies_are_those_of_the_package(image):
     image.stubs.add("pip")
     image.run(named("python requirements.py"))
     lines = (image.root / "build/requirements.txt").read_text().splitlines()
-    assert {"torch>=2.4", "mujoco>=3.2,<3.10"} <= set(lines)
+    assert {"torch>=2.4", "mujoco>=3.3,<3.10"} <= set(lines)
     assert any(line.startswith("ray[default]") for line in lines)
     assert not any(line.startswith("pytest") for line in lines)
     (pip,) = (call for call in image.stubs.calls if call[0] == "pip")

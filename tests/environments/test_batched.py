@@ -94,6 +94,55 @@ def test_frames_are_those_of_the_first_environment():
     assert envs.pop_frames() == []
 
 
+def test_of_a_fast_simulator_thirty_frames_a_second_are_kept():
+    together = Together(Counter, 1, render_mode="rgb_array")
+    together.metadata |= {"render_fps": 80}
+    envs = BatchedChunkEnvs(together, 3, 1)
+    assert envs.metadata["render_fps"] == 80 / 3
+    envs.reset([None], None)
+    for _ in range(3):
+        envs.step(zeros(envs))
+    assert [frame[0, 0, 0] for frame in envs.pop_frames()] == [1, 4, 7]
+
+
+class Whole(Together):
+    """Simulates chunks as a whole, and draws single copies."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.chunks = 0
+
+    def step_chunk(self, chunks):
+        self.chunks += 1
+        for step in range(chunks.shape[1]):
+            yield super().step(chunks[:, step])
+
+    def step(self, actions):
+        raise AssertionError("stepped one by one")
+
+    def picture(self, row):
+        return self.envs[row].render()
+
+    def render(self):
+        raise AssertionError("all are drawn")
+
+
+def test_one_that_simulates_chunks_as_a_whole_is_asked_to():
+    single = functools.partial(Counter, lengths=(4, 100))
+    envs, apart = (
+        BatchedChunkEnvs(kind(single, 2, render_mode="rgb_array"), 3, 2)
+        for kind in (Whole, Together)
+    )
+    for each in (envs, apart):
+        each.reset(SEEDS, None)
+    for _ in range(3):
+        ours, theirs = envs.step(zeros(envs)), apart.step(zeros(apart))
+        for name in ("start", "final", "reward", "terminated", "truncated", "env_steps"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    np.testing.assert_array_equal(envs.pop_frames(), apart.pop_frames())
+    assert envs._envs.chunks == 3
+
+
 def test_one_that_restarts_by_itself_is_refused():
     together = Together(Counter, 1)
     together.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}

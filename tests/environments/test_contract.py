@@ -42,19 +42,27 @@ IMPLEMENTATIONS = {
 }
 
 
-ROBOMIMIC = ("lift", "can", "square", "transport")
-SIMULATED = {
-    name: functools.partial(make_chunked_env, f"dppo_rllib/{name.capitalize()}-v0")
-    for name in ROBOMIMIC
+# The environment, the module that it needs, and its settings.
+SIMULATORS = {
+    "hopper": ("Hopper-v5", "mujoco", {}),
+    "walker2d": ("Walker2d-v5", "mujoco", {}),
+    "halfcheetah": ("HalfCheetah-v5", "mujoco", {}),
+    "avoid": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01}),
+    "kitchen": ("dppo_rllib/Kitchen-v0", "gymnasium_robotics", {}),
+    "one-leg": ("dppo_rllib/OneLegLow-v0", "furniture_bench", {}),
+    "lamp": ("dppo_rllib/LampMed-v0", "furniture_bench", {}),
+    "round-table": ("dppo_rllib/RoundTableLow-v0", "furniture_bench", {}),
+    **{
+        name: (f"dppo_rllib/{name.capitalize()}-v0", "robosuite", {})
+        for name in ("lift", "can", "square", "transport")
+    },
 }
-SIMULATED["avoid"] = functools.partial(
-    make_chunked_env, "dppo_rllib/Avoid-v0", env_kwargs={"start_noise": 0.01}
-)
-SIMULATED["kitchen"] = functools.partial(make_chunked_env, "dppo_rllib/Kitchen-v0")
+SLOW = ("one-leg", "lamp", "round-table", "can", "square", "transport")
+SIMULATED = {
+    name: functools.partial(make_chunked_env, env, env_kwargs=settings)
+    for name, (env, _, settings) in SIMULATORS.items()
+}
 IMPLEMENTATIONS |= SIMULATED
-# Of those that need one, the simulator.
-NEEDED = dict.fromkeys(ROBOMIMIC, "robosuite") | {"kitchen": "gymnasium_robotics"}
-SLOW = ("can", "square", "transport")
 
 
 @pytest.fixture(
@@ -64,9 +72,10 @@ SLOW = ("can", "square", "transport")
     ]
 )
 def build(request, closing):
-    needed = NEEDED.get(request.param)
-    if needed and importlib.util.find_spec(needed) is None:
-        pytest.skip(f"{needed} is not installed")
+    if request.param in SIMULATORS:
+        module = SIMULATORS[request.param][1]
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
     def build(num_envs=N):
         implementation = IMPLEMENTATIONS[request.param]

@@ -3,6 +3,7 @@ import json
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -116,6 +117,61 @@ def test_equality_is_by_value(normalization, ranges):
     assert normalization != Normalization(**ranges | {"action_max": f32(2, 1, 5)})
     assert normalization != Normalization(**ranges | {"obs_min": None, "obs_max": None})
     assert normalization != "something else"
+
+
+@pytest.fixture
+def stats(ranges):
+    """What the authors' normalizer of Furniture-Bench saves."""
+    names = {"obs_min": "observations.min", "obs_max": "observations.max"}
+    names |= {"action_min": "actions.min", "action_max": "actions.max"}
+    return {f"stats.{names[key]}": torch.tensor(value) for key, value in ranges.items()}
+
+
+def test_ranges_of_furniture_bench_are_read_from_its_state_dict(stats, normalization, tmp_path):
+    torch.save(stats, tmp_path / "normalization.pth")
+    read = Normalization.from_pth(tmp_path / "normalization.pth")
+    assert read == normalization == Normalization.from_file(tmp_path / "normalization.pth")
+    obs = np.random.default_rng(0).uniform(-1, 1, (7, 2)).astype(np.float32)
+    low, high = stats["stats.observations.min"].numpy(), stats["stats.observations.max"].numpy()
+    official = 2 * (obs - low) / (high - low) - 1
+    difference = np.abs(read.normalize_obs(obs) - official)
+    assert (difference <= 2e-6 / (high - low) * np.abs(official + 1) + 1e-6).all()
+
+
+def test_which_file_it_is_is_told_by_its_ending(official_npz):
+    assert Normalization.from_file(official_npz) == Normalization.from_npz(official_npz)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"stats.actions.min": None}, r"holds \['stats.actions.max', .*, expected"),
+        ({"stats.actions.mean": torch.ones(3)}, "holds .*stats.actions.mean.*, expected"),
+        ({"stats.actions.min": [1.0]}, "stats.actions.min is no tensor of floats"),
+        ({"stats.actions.min": torch.ones(3, dtype=torch.int64)}, "is no tensor of floats"),
+        ({"stats.actions.min": 9 * torch.ones(3)}, r"action_min\[0\]=9.0: expected at most"),
+    ],
+)
+def test_other_state_dicts_are_refused(stats, change, message, tmp_path):
+    content = {key: value for key, value in (stats | change).items() if value is not None}
+    torch.save(content, tmp_path / "normalization.pth")
+    with pytest.raises(ValueError, match=message):
+        Normalization.from_pth(tmp_path / "normalization.pth")
+
+
+def test_other_files_than_state_dicts_are_refused(tmp_path):
+    path = tmp_path / "normalization.pth"
+    torch.save([torch.ones(2)], path)
+    with pytest.raises(ValueError, match="holds list, expected"):
+        Normalization.from_pth(path)
+    torch.save({"stats.actions.min": np.random.default_rng()}, path)  # objects that code builds
+    with pytest.raises(ValueError, match="no torch file of tensors only"):
+        Normalization.from_pth(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="no torch file of tensors only"):
+        Normalization.from_pth(path)
+    with pytest.raises(FileNotFoundError):
+        Normalization.from_pth(tmp_path / "absent.pth")
 
 
 @pytest.mark.parametrize(

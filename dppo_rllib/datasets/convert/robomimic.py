@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
+from dppo_rllib.datasets.convert.one_episode import one_episode
 from dppo_rllib.datasets.convert.robomimic_file import Recording, open_recording
 from dppo_rllib.datasets.demonstrations import Demonstrations
 
@@ -36,14 +37,14 @@ Robots = Float[np.ndarray, "M Dr"]
 Objects = Float[np.ndarray, "M Do"]
 
 
-def read_robomimic_hdf5(
+def robomimic_episodes(
     path: str | Path,
     *,
     task: str | None = None,
     filter_key: str | None = None,
     pixels: bool = False,
     max_episodes: int | None = None,
-) -> Demonstrations:
+) -> Iterator[Demonstrations]:
     """Read a file of Robomimic (`low_dim` or `image`) as Demonstrations of our environments.
 
     States are `[M, 9 * robots + objects]`, laid out as robosuite 1.4 recorded them and
@@ -66,6 +67,9 @@ def read_robomimic_hdf5(
             `[M, 3 * cameras, H, W]`; states are then the robots' part alone.
         max_episodes: Take the first ones, by number; None takes all.
 
+    Yields:
+        Episode by episode.
+
     Raises:
         FileNotFoundError: The file is missing.
         ImportError: h5py or the simulator's packages are not there.
@@ -73,19 +77,22 @@ def read_robomimic_hdf5(
             recorded environment is not ours, or the objects' part is in no known order.
     """
     with open_recording(path, filter_key=filter_key, max_episodes=max_episodes) as recording:
-        states = _recorded_robots(recording)
-        images = None
-        if pixels:
-            images = _recorded_images(recording)
-        else:
-            width = recording.task.object_dim
-            parts = [recording.array(demo, "obs/object", width) for demo in recording.demos]
-            objects = _official_order(recording, states, np.concatenate(parts).astype(np.float64))
-            states = np.concatenate([states, objects], axis=-1)
-        return _demonstrations(recording, states, images, task)
+        order = "" if pixels else _order(recording)
+        size = None
+        for demo in recording.demos:
+            states, images = _recorded_robots(recording, demo), None
+            if pixels:
+                images = _recorded_images(recording, demo, size)
+                size = images.shape[2:]
+            else:
+                objects = _recorded_objects(recording, demo)
+                states = np.concatenate(
+                    [states, _in_official_order(recording.task.name, order, states, objects)], -1
+                )
+            yield _episode(recording, demo, states, images, task)
 
 
-def render_robomimic_hdf5(
+def drawn_robomimic_episodes(
     path: str | Path,
     *,
     task: str | None = None,
@@ -93,7 +100,7 @@ def render_robomimic_hdf5(
     filter_key: str | None = None,
     max_episodes: int | None = None,
     progress: DrawProgress | None = None,
-) -> Demonstrations:
+) -> Iterator[Demonstrations]:
     """Read a file of Robomimic and draw pictures of its simulator states, `data/demo_*/states`.
 
     Pictures are those that `RobomimicVectorEnv` with `pixels=True` shows, `[M, 3 * cameras, S, S]`
@@ -110,41 +117,46 @@ def render_robomimic_hdf5(
         max_episodes: Take the first ones, by number; None takes all.
         progress: See `DrawProgress`.
 
+    Yields:
+        Episode by episode.
+
     Raises:
         FileNotFoundError: The file is missing.
         ImportError: h5py or robosuite is not there.
         RuntimeError: Nothing can be drawn here.
-        ValueError: As for `read_robomimic_hdf5`, or states are not of our scene.
+        ValueError: As for `robomimic_episodes`, or states are not of our scene.
     """
     if image_size < 1:
         raise ValueError(f"image_size={image_size}: expected at least 1")
     with open_recording(path, filter_key=filter_key, max_episodes=max_episodes) as recording:
-        from dppo_rllib.environments.robomimic.cameras import Cameras
+        from dppo_rllib.environments.cameras import Cameras
         from dppo_rllib.environments.robomimic.scene import Scene
         from dppo_rllib.environments.robomimic.simulation import Simulation
 
         scene = Scene(recording.task.robosuite_name, recording.task.robots)
         size = 1 + scene.model.nq + scene.model.nv
-        parts = [recording.array(demo, "states", size) for demo in recording.demos]
-        states = np.concatenate(parts).astype(np.float64)
         simulation = Simulation(scene, 1)
-        robots = _restored_robots(simulation, states)
-        if "obs" in recording.demos[0]:
-            recorded = _recorded_robots(recording)
-            _check_places(recording, recorded, robots)
-            robots = recorded
+        # All places are checked before anything is drawn, which takes long.
+        frames = [_check_places(recording, demo, simulation, size) for demo in recording.demos]
+        drawn = 0
         cameras = Cameras(scene.model, recording.task.cameras, (image_size, image_size))
         channels = 3 * len(recording.task.cameras)
-        images = np.empty((len(states), channels, image_size, image_size), np.uint8)
         try:
-            for frame, state in enumerate(states):
-                simulation.restore(0, state)
-                images[frame] = np.moveaxis(cameras.draw(simulation.datas[0]), -1, 0)
-                if progress is not None:
-                    progress(frame + 1, len(states))
+            for demo, length in zip(recording.demos, frames, strict=True):
+                states = recording.array(demo, "states", size).astype(np.float64)
+                robots = _restored_robots(simulation, states)
+                if "obs" in demo:
+                    robots = _recorded_robots(recording, demo)
+                images = np.empty((length, channels, image_size, image_size), np.uint8)
+                for frame, state in enumerate(states):
+                    simulation.restore(0, state)
+                    images[frame] = np.moveaxis(cameras.draw(simulation.datas[0]), -1, 0)
+                    drawn += 1
+                    if progress is not None:
+                        progress(drawn, sum(frames))
+                yield _episode(recording, demo, robots, images, task)
         finally:
             cameras.close()
-        return _demonstrations(recording, robots, images, task)
 
 
 def _restored_robots(simulation: Simulation, states: Float[np.ndarray, "M size"]) -> Robots:
@@ -157,78 +169,93 @@ def _restored_robots(simulation: Simulation, states: Float[np.ndarray, "M size"]
     return robots
 
 
-def _check_places(recording: Recording, recorded: Robots, restored: Robots) -> None:
-    """Refuses states of a scene whose robots stand elsewhere, or joints are in another order."""
+def _check_places(recording: Recording, demo: Any, simulation: Simulation, size: int) -> int:
+    """Refuses states of a scene whose robots stand elsewhere, or joints are in another order.
+
+    Returns:
+        How many states there are.
+    """
+    states = recording.array(demo, "states", size).astype(np.float64)
+    if "obs" not in demo:
+        return len(states)
+    restored, recorded = _restored_robots(simulation, states), _recorded_robots(recording, demo)
     for robot in range(recording.task.robots):
         hand = slice(9 * robot, 9 * robot + 3)
         distances = np.linalg.norm(recorded[:, hand] - restored[:, hand], axis=-1)
         if distances.max() > _MISPLACED:
             raise ValueError(
-                f"{recording.path}: restored states are not of our scene: in frame "
+                f"{recording.path}: restored states are not of our scene: {demo.name}: in frame "
                 f"{distances.argmax()} the hand of robot {robot} is {distances.max():.3f} m from "
                 f"where it was recorded, expected at most {_MISPLACED}"
             )
+    return len(states)
 
 
-def _recorded_robots(recording: Recording) -> Robots:
-    rows = []
-    for demo in recording.demos:
-        parts = [
-            recording.array(demo, f"obs/robot{robot}_{part}", width)
-            for robot in range(recording.task.robots)
-            for part, width in _ROBOT_PARTS.items()
-        ]
-        rows.append(np.concatenate(parts, axis=-1))
-    return np.concatenate(rows).astype(np.float64)
+def _recorded_robots(recording: Recording, demo: Any) -> Robots:
+    parts = [
+        recording.array(demo, f"obs/robot{robot}_{part}", width)
+        for robot in range(recording.task.robots)
+        for part, width in _ROBOT_PARTS.items()
+    ]
+    return np.concatenate(parts, axis=-1).astype(np.float64)
 
 
-def _recorded_images(recording: Recording) -> UInt8[np.ndarray, "M C H W"]:
-    """Channels of one camera after those of the other."""
-    cameras = recording.task.cameras
-    images, start = None, 0
-    total = sum(len(recording.array(demo, "actions", None)) for demo in recording.demos)
-    for demo in recording.demos:
-        for i, camera in enumerate(cameras):
-            name = f"obs/{camera}_image"
-            pictures = recording.array(demo, name, None)
-            if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
-                raise ValueError(
-                    f"{recording.path}: {demo.name}/{name} has shape {pictures.shape} and dtype "
-                    f"{pictures.dtype}, expected [T, H, W, 3] uint8"
-                )
-            size = pictures.shape[1:3]
-            if images is None:
-                images = np.empty((total, 3 * len(cameras), *size), np.uint8)
-            if images.shape[2:] != size:
-                raise ValueError(
-                    f"{recording.path}: {demo.name}/{name} has pictures of {size}, expected "
-                    f"{images.shape[2:]}, as all others"
-                )
-            rows = slice(start, start + len(pictures))
-            images[rows, 3 * i : 3 * i + 3] = np.moveaxis(pictures, -1, 1)
-        start += len(demo["actions"])
-    assert images is not None  # there is a demonstration, and a camera
-    return images
+def _recorded_objects(recording: Recording, demo: Any) -> Objects:
+    return recording.array(demo, "obs/object", recording.task.object_dim).astype(np.float64)
 
 
-def _official_order(recording: Recording, robots: Robots, objects: Objects) -> Objects:
-    """The objects' part as robosuite 1.4 has it; see `read_robomimic_hdf5`."""
+def _recorded_images(
+    recording: Recording, demo: Any, size: tuple[int, ...] | None
+) -> UInt8[np.ndarray, "M C H W"]:
+    """Channels of one camera after those of the other; all of one size, None takes any."""
+    parts = []
+    for camera in recording.task.cameras:
+        name = f"obs/{camera}_image"
+        pictures = recording.array(demo, name, None)
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
+            raise ValueError(
+                f"{recording.path}: {demo.name}/{name} has shape {pictures.shape} and dtype "
+                f"{pictures.dtype}, expected [T, H, W, 3] uint8"
+            )
+        size = pictures.shape[1:3] if size is None else size
+        if pictures.shape[1:3] != size:
+            raise ValueError(
+                f"{recording.path}: {demo.name}/{name} has pictures of {pictures.shape[1:3]}, "
+                f"expected {size}, as all others"
+            )
+        parts.append(np.moveaxis(pictures, -1, 1))
+    return np.concatenate(parts, axis=1)
+
+
+def _order(recording: Recording) -> str:
+    """Whose order the objects' part has: "1.4" or "1.5"; see `robomimic_episodes`."""
     name = recording.task.name
-    orders = {"1.4": objects}
-    if recording.version.startswith("1.5"):
-        orders["1.5"] = _reordered(name, objects)
-    misfits = {version: _misfit(name, robots, part) for version, part in orders.items()}
-    best = min(misfits, key=lambda version: misfits[version])
+    orders = ["1.4", "1.5"] if recording.version.startswith("1.5") else ["1.4"]
+    distances: dict[str, list[np.ndarray]] = {order: [] for order in orders}
+    for demo in recording.demos:
+        robots = _recorded_robots(recording, demo)
+        objects = _recorded_objects(recording, demo)
+        for order in orders:
+            part = objects if order == "1.4" else _reordered(name, objects)
+            distances[order].append(_misfit(name, robots, part))
+    misfits = {order: float(np.median(np.concatenate(d))) for order, d in distances.items()}
+    best = min(misfits, key=lambda order: misfits[order])
     if not misfits[best] <= _MISFIT:
-        tried = ", ".join(f"{misfits[version]:.3f} m by that of {version}" for version in misfits)
+        tried = ", ".join(f"{misfits[order]:.3f} m by that of {order}" for order in misfits)
         raise ValueError(
             f"{recording.path}: obs/object is in no known order of robosuite for {name}, recorded "
             f"with env_version {recording.version!r}: relative positions are off by {tried}, "
             f"expected at most {_MISFIT}"
         )
-    if best == "1.5" and name in ("can", "square"):
-        return _with_relative_pose(robots, orders[best])
-    return orders[best]
+    return best
+
+
+def _in_official_order(task: str, order: str, robots: Robots, objects: Objects) -> Objects:
+    """The objects' part as robosuite 1.4 has it."""
+    if order == "1.4":
+        return objects
+    objects = _reordered(task, objects)
+    return _with_relative_pose(robots, objects) if task in ("can", "square") else objects
 
 
 def _reordered(task: str, objects: Objects) -> Objects:
@@ -240,8 +267,8 @@ def _reordered(task: str, objects: Objects) -> Objects:
     return np.roll(objects, -7, axis=-1)
 
 
-def _misfit(task: str, robots: Robots, objects: Objects) -> float:
-    """By how many metres a relative position differs from that of hand and object; the median."""
+def _misfit(task: str, robots: Robots, objects: Objects) -> Float[np.ndarray, " M"]:
+    """By how many metres a relative position differs from that of hand and object."""
     hand, position = robots[:, :3], objects[:, :3]
     if task == "lift":
         relative, expected = objects[:, 7:10], hand - position
@@ -249,7 +276,7 @@ def _misfit(task: str, robots: Robots, objects: Objects) -> float:
         relative, expected = objects[:, 27:30], position - hand
     else:
         relative, expected = objects[:, 7:10], _wrist(robots).apply(position - hand)
-    return float(np.median(np.linalg.norm(relative - expected, axis=-1)))
+    return np.linalg.norm(relative - expected, axis=-1)
 
 
 def _wrist(robots: Robots) -> Rotation:
@@ -266,37 +293,24 @@ def _with_relative_pose(robots: Robots, objects: Objects) -> Objects:
     return np.concatenate([objects[:, :7], position, turn], axis=-1)
 
 
-def _demonstrations(
+def _episode(
     recording: Recording,
+    demo: Any,
     states: Float[np.ndarray, "M Do"],
     images: UInt8[np.ndarray, "M C H W"] | None,
     task: str | None,
 ) -> Demonstrations:
     manipulation = recording.task
-    actions = [recording.array(d, "actions", manipulation.action_dim) for d in recording.demos]
-    lengths = np.array([len(part) for part in actions], np.int64)
-    truncated = np.zeros(lengths.sum(), bool)
-    truncated[np.cumsum(lengths) - 1] = True
-    demonstrations = Demonstrations(
-        observations=states.astype(np.float32),
-        actions=np.concatenate(actions).astype(np.float32),
-        rewards=np.concatenate([_rewards(recording, demo) for demo in recording.demos]),
-        terminated=np.zeros_like(truncated),
-        truncated=truncated,
-        episode_lengths=lengths,
+    rewards = None if "rewards" not in demo else recording.array(demo, "rewards", None)
+    return one_episode(
+        f"{recording.path}: {demo.name}",
+        observations=states,
+        actions=recording.array(demo, "actions", manipulation.action_dim),
+        rewards=rewards,
+        terminated=False,
+        truncated=True,
         fps=recording.fps,
         task=_IN_WORDS[manipulation.name] if task is None else task,
         images=images,
         camera_names=None if images is None else manipulation.cameras,
     )
-    try:
-        demonstrations.validate()
-    except ValueError as error:
-        raise ValueError(f"{recording.path}: {error}") from error
-    return demonstrations
-
-
-def _rewards(recording: Recording, demo: Any) -> Float[np.ndarray, " T"]:
-    if "rewards" not in demo:
-        return np.zeros(len(demo["actions"]), np.float32)
-    return recording.array(demo, "rewards", None).astype(np.float32).reshape(-1)

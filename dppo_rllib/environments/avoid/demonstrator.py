@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from dppo_rllib.environments.avoid import table
@@ -38,14 +38,14 @@ class Demonstrator:
 
     Attributes:
         max_steps: Of an episode.
-        noisy: Which actions may be disturbed.
+        noise_scale: How much noise actions bear.
 
     Raises:
         ValueError: There is no such way, or the imperfection is negative or not finite.
     """
 
     max_steps = 130
-    noisy: Bool[np.ndarray, "2"] = np.ones(2, bool)
+    noise_scale: Float[np.ndarray, "2"] = np.ones(2)
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from dppo_rllib.environments.robomimic.osc import ORIENTATION_SCALE, POSITION_SCALE
@@ -63,7 +63,7 @@ class Expert(ABC):
 
     Attributes:
         max_steps: Of an episode; what has not been solved until then will not be.
-        noisy: Which actions may be disturbed: all but those of the fingers, `[Da]`.
+        noise_scale: How much noise actions bear: none on those of the fingers, `[Da]`.
 
     Raises:
         ValueError: The imperfection is negative or not finite.
@@ -89,9 +89,10 @@ class Expert(ABC):
         self._place_offset = np.zeros((env.num_envs, 3))
 
     @property
-    def noisy(self) -> Bool[np.ndarray, " Da"]:
+    def noise_scale(self) -> Float[np.ndarray, " Da"]:
         """See the class."""
-        return np.arange(self._action_dim) % _ARM_ACTIONS != _ARM_ACTIONS - 1
+        arm = np.arange(self._action_dim) % _ARM_ACTIONS != _ARM_ACTIONS - 1
+        return arm.astype(np.float64)
 
     def begin(self, rows: Rows, generators: Sequence[np.random.Generator]) -> None:
         """Episodes have begun in some copies.

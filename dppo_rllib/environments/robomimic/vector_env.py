@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from dppo_rllib.environments.cameras import Cameras
 from dppo_rllib.environments.observation_spaces import RGB, STATE
-from dppo_rllib.environments.robomimic.cameras import Cameras
 from dppo_rllib.environments.robomimic.manipulation import (
     MANIPULATIONS,
     Manipulation,

@@ -8,7 +8,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from dppo_rllib.datasets import read_demonstrations, write_demonstrations
-from dppo_rllib.datasets.convert import read_robomimic_hdf5, render_robomimic_hdf5
+from dppo_rllib.datasets.convert import drawn_robomimic_episodes, robomimic_episodes
+from dppo_rllib.datasets.episodes import concatenate
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("numba")
@@ -39,6 +40,14 @@ CONTROLLER = {
     "control_delta": True,
     "interpolation": None,
 }
+
+
+def read(path, **options):
+    return concatenate(robomimic_episodes(path, **options))
+
+
+def draw(path, **options):
+    return concatenate(drawn_robomimic_episodes(path, **options))
 
 
 def env_args(task="lift", version="1.4.1", **controller):
@@ -145,73 +154,73 @@ def joined(arrays, names=("demo_0", "demo_1")):
 @pytest.mark.parametrize("task", NAMES)
 def test_states_actions_and_rewards_are_those_of_the_file(tmp_path, task):
     file = File(tmp_path / "a.hdf5", env_args(task), task)
-    read = read_robomimic_hdf5(file.path)
-    np.testing.assert_array_equal(read.observations, joined(file.states))
-    np.testing.assert_array_equal(read.actions, joined(file.actions))
-    np.testing.assert_array_equal(read.rewards, joined(file.rewards))
-    assert read.episode_lengths.tolist() == [3, 2] and read.fps == 20
-    assert np.flatnonzero(read.truncated).tolist() == [2, 4] and not read.terminated.any()
-    assert read.images is None and read.task
+    found = read(file.path)
+    np.testing.assert_array_equal(found.observations, joined(file.states))
+    np.testing.assert_array_equal(found.actions, joined(file.actions))
+    np.testing.assert_array_equal(found.rewards, joined(file.rewards))
+    assert found.episode_lengths.tolist() == [3, 2] and found.fps == 20
+    assert np.flatnonzero(found.truncated).tolist() == [2, 4] and not found.terminated.any()
+    assert found.images is None and found.task
 
 
 @pytest.mark.parametrize("task", NAMES)
 def test_the_order_of_robosuite_1_5_is_turned_into_that_of_1_4(tmp_path, task):
     args = env_args(task, version="1.5.1")
     file = File(tmp_path / "a.hdf5", args, task, order="1.5")
-    read = read_robomimic_hdf5(file.path)
-    np.testing.assert_allclose(read.observations, joined(file.states), rtol=0, atol=1e-6)
+    found = read(file.path)
+    np.testing.assert_allclose(found.observations, joined(file.states), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", NAMES)
 def test_values_tell_the_order_and_not_the_version_alone(tmp_path, task):
     file = File(tmp_path / "a.hdf5", env_args(task, version="1.5.2"), task)
-    np.testing.assert_array_equal(read_robomimic_hdf5(file.path).observations, joined(file.states))
+    np.testing.assert_array_equal(read(file.path).observations, joined(file.states))
     file = File(tmp_path / "b.hdf5", env_args(task, version="1.4.1"), task, order="1.5")
     with pytest.raises(ValueError, match=r"obs/object is in no known order.*'1\.4\.1'"):
-        read_robomimic_hdf5(file.path)
+        read(file.path)
 
 
 def test_objects_in_neither_order_are_refused(lift):
     lift.change("data/demo_0/obs/object", np.random.default_rng(1).normal(size=(3, 10)))
     with pytest.raises(ValueError, match=r"off by .* by that of 1\.4, expected at most"):
-        read_robomimic_hdf5(lift.path)
+        read(lift.path)
 
 
 def test_demonstrations_come_by_number(tmp_path):
     file = File(tmp_path / "a.hdf5", env_args(), lengths=range(1, 13))
-    assert read_robomimic_hdf5(file.path).episode_lengths.tolist() == list(range(1, 13))
-    first = read_robomimic_hdf5(file.path, max_episodes=3)
+    assert read(file.path).episode_lengths.tolist() == list(range(1, 13))
+    first = read(file.path, max_episodes=3)
     np.testing.assert_array_equal(
         first.actions, joined(file.actions, ["demo_0", "demo_1", "demo_2"])
     )
 
 
 def test_a_mask_chooses_demonstrations(lift):
-    read = read_robomimic_hdf5(lift.path, filter_key="train", task="up")
-    np.testing.assert_array_equal(read.actions, joined(lift.actions, ["demo_1"]))
-    assert read.task == "up"
+    found = read(lift.path, filter_key="train", task="up")
+    np.testing.assert_array_equal(found.actions, joined(lift.actions, ["demo_1"]))
+    assert found.task == "up"
     with pytest.raises(ValueError, match="mask has no 'valid', only: train"):
-        read_robomimic_hdf5(lift.path, filter_key="valid")
+        read(lift.path, filter_key="valid")
 
 
 @pytest.mark.parametrize("task", NAMES)
 def test_pictures_come_camera_by_camera_with_the_robots_part(tmp_path, task):
     file = File(tmp_path / "a.hdf5", env_args(task), task, size=(4, 5))
-    read = read_robomimic_hdf5(file.path, pixels=True)
-    assert read.camera_names == tuple(CAMERAS[task])
+    found = read(file.path, pixels=True)
+    assert found.camera_names == tuple(CAMERAS[task])
     for i, camera in enumerate(CAMERAS[task]):
         recorded = np.concatenate([file.images[name][i] for name in ("demo_0", "demo_1")])
-        np.testing.assert_array_equal(np.moveaxis(read.camera_images[camera], 1, -1), recorded)
+        np.testing.assert_array_equal(np.moveaxis(found.camera_images[camera], 1, -1), recorded)
     robots = joined(file.states)[:, : 18 if task == "transport" else 9]
-    np.testing.assert_array_equal(read.observations, robots)
+    np.testing.assert_array_equal(found.observations, robots)
 
 
 def test_pictures_survive_the_native_format(tmp_path):
     file = File(tmp_path / "a.hdf5", env_args("transport"), "transport", size=(4, 4))
-    read = read_robomimic_hdf5(file.path, pixels=True)
-    again = read_demonstrations(write_demonstrations(read, tmp_path / "d"))
-    np.testing.assert_array_equal(again.images, read.images)
-    np.testing.assert_array_equal(again.observations, read.observations)
+    found = read(file.path, pixels=True)
+    again = read_demonstrations(write_demonstrations(found, tmp_path / "d"))
+    np.testing.assert_array_equal(again.images, found.images)
+    np.testing.assert_array_equal(again.observations, found.observations)
 
 
 def test_pictures_of_different_sizes_are_refused(tmp_path):
@@ -219,13 +228,13 @@ def test_pictures_of_different_sizes_are_refused(tmp_path):
     pictures = np.zeros((2, 5, 4, 3), np.uint8)
     file.change("data/demo_1/obs/robot0_eye_in_hand_image", pictures)
     with pytest.raises(ValueError, match=r"pictures of \(5, 4\), expected \(4, 4\)"):
-        read_robomimic_hdf5(file.path, pixels=True)
+        read(file.path, pixels=True)
 
 
 def test_rewards_may_be_missing(lift):
     lift.change("data/demo_0/rewards")
-    read = read_robomimic_hdf5(lift.path)
-    np.testing.assert_array_equal(read.rewards, [0, 0, 0, *lift.rewards["demo_1"]])
+    found = read(lift.path)
+    np.testing.assert_array_equal(found.rewards, [0, 0, 0, *lift.rewards["demo_1"]])
 
 
 @pytest.mark.parametrize(
@@ -237,13 +246,17 @@ def test_rewards_may_be_missing(lift):
         ("demo_0/actions", np.zeros((3, 6)), r"actions has shape \(3, 6\), expected \(3, 7\)"),
         ("demo_0/rewards", np.zeros(2), r"rewards has shape \(2,\), expected 3 rows"),
         ("demo_0/obs/object", np.zeros((3, 14)), r"object has shape \(3, 14\), expected \(3, 10\)"),
-        ("demo_0/actions", np.full((3, 7), np.nan), r"a\.hdf5: actions\[0, 0\] is nan"),
+        (
+            "demo_0/actions",
+            np.full((3, 7), np.nan),
+            r"a\.hdf5: /data/demo_0: actions\[0, 0\] is nan",
+        ),
     ],
 )
 def test_wrong_arrays_are_named(tmp_path, name, value, message):
     file = File(tmp_path / "a.hdf5", env_args())
     with pytest.raises(ValueError, match=message):
-        read_robomimic_hdf5(file.change(f"data/{name}", value))
+        read(file.change(f"data/{name}", value))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +279,7 @@ def test_wrong_arrays_are_named(tmp_path, name, value, message):
 def test_other_environments_are_refused(tmp_path, args, message):
     file = File(tmp_path / "a.hdf5", args)
     with pytest.raises(ValueError, match=rf"a\.hdf5: .*{message}"):
-        read_robomimic_hdf5(file.path)
+        read(file.path)
 
 
 @pytest.mark.parametrize(
@@ -284,46 +297,46 @@ def test_arguments_of_the_environment_are_checked(tmp_path, field, value, messag
     args["env_kwargs"][field] = value
     file = File(tmp_path / "a.hdf5", args)
     if message is None:
-        read_robomimic_hdf5(file.path)
+        read(file.path)
         return
     with pytest.raises(ValueError, match=message):
-        read_robomimic_hdf5(file.path)
+        read(file.path)
 
 
 def test_controllers_as_robosuite_1_5_describes_them(tmp_path):
-    read_robomimic_hdf5(File(tmp_path / "a.hdf5", with_parts(env_args(version="1.5.1"))).path)
+    read(File(tmp_path / "a.hdf5", with_parts(env_args(version="1.5.1"))).path)
     args = with_parts(env_args("transport"), input_ref_frame="world")
-    assert read_robomimic_hdf5(File(tmp_path / "b.hdf5", args, "transport").path).action_dim == 14
+    assert read(File(tmp_path / "b.hdf5", args, "transport").path).action_dim == 14
 
 
 def test_files_that_are_none_of_robomimics(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.hdf5 is missing"):
-        read_robomimic_hdf5(tmp_path / "none.hdf5")
+        read(tmp_path / "none.hdf5")
     (tmp_path / "words.hdf5").write_text("words")
     with pytest.raises(ValueError, match="is no readable HDF5 file"):
-        read_robomimic_hdf5(tmp_path / "words.hdf5")
+        read(tmp_path / "words.hdf5")
     h5py.File(tmp_path / "empty.hdf5", "w").close()
     with pytest.raises(ValueError, match="has no group data with env_args"):
-        read_robomimic_hdf5(tmp_path / "empty.hdf5")
+        read(tmp_path / "empty.hdf5")
     empty = File(tmp_path / "a.hdf5", env_args(), lengths=())
     with pytest.raises(ValueError, match="holds no demonstrations"):
-        read_robomimic_hdf5(empty.path)
+        read(empty.path)
     with pytest.raises(ValueError, match="max_episodes=0: expected at least 1"):
-        read_robomimic_hdf5(empty.path, max_episodes=0)
+        read(empty.path, max_episodes=0)
     with pytest.raises(ValueError, match="image_size=0: expected at least 1"):
-        render_robomimic_hdf5(empty.path, image_size=0)
+        draw(empty.path, image_size=0)
 
 
 def test_without_h5py_an_error_tells_how_to_install_it(lift, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r'pip install "dppo_rllib\[robomimic\]"'):
-        read_robomimic_hdf5(lift.path)
+        read(lift.path)
 
 
 @pytest.mark.parametrize("task", ["lift", "can", "square"])
 def test_recordings_of_robosuite_are_read(task):
-    read = read_robomimic_hdf5(GOLDEN / f"{task}.hdf5")
-    assert read.observations.shape == (25, 19 if task == "lift" else 23)
+    found = read(GOLDEN / f"{task}.hdf5")
+    assert found.observations.shape == (25, 19 if task == "lift" else 23)
     # The hand hangs above the table, beside it what is to be grasped.
-    assert (np.abs(read.observations[:, 2] - 1) < 0.2).all()
-    assert (np.abs(read.observations[:, 11] - 0.85) < 0.05).all()
+    assert (np.abs(found.observations[:, 2] - 1) < 0.2).all()
+    assert (np.abs(found.observations[:, 11] - 0.85) < 0.05).all()

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dppo_rllib.datasets.convert import read_robomimic_hdf5, render_robomimic_hdf5
+from dppo_rllib.datasets.convert import drawn_robomimic_episodes, robomimic_episodes
+from dppo_rllib.datasets.episodes import concatenate
 from dppo_rllib.environments.robomimic.manipulation import proprioception
 from dppo_rllib.environments.robomimic.simulation import Simulation
 from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
@@ -16,6 +17,14 @@ h5py = pytest.importorskip("h5py")
 
 FILES = Path(__file__).parents[2] / "golden" / "robomimic"
 ROW = np.array([0])
+
+
+def read(path, **options):
+    return concatenate(robomimic_episodes(path, **options))
+
+
+def draw(path, **options):
+    return concatenate(drawn_robomimic_episodes(path, **options))
 
 
 @pytest.fixture
@@ -47,13 +56,13 @@ def test_pictures_are_those_that_the_environment_shows(short):
         expected.append(np.moveaxis(env.draw(ROW)[0], -1, 0))
     env.close()
     calls = []
-    drawn = render_robomimic_hdf5(short, image_size=32, progress=lambda *at: calls.append(at))
+    drawn = draw(short, image_size=32, progress=lambda *at: calls.append(at))
     np.testing.assert_array_equal(drawn.images, expected)
     assert np.abs(drawn.images[0].astype(int) - drawn.images[2]).max() > 50
     assert drawn.camera_names == ("agentview",) and calls == [(1, 3), (2, 3), (3, 3)]
-    read = read_robomimic_hdf5(short)
-    np.testing.assert_array_equal(drawn.observations, read.observations[:, :9])
-    np.testing.assert_array_equal(drawn.actions, read.actions)
+    found = read(short)
+    np.testing.assert_array_equal(drawn.observations, found.observations[:, :9])
+    np.testing.assert_array_equal(drawn.actions, found.actions)
 
 
 def test_states_of_another_scene_are_refused(short):
@@ -62,12 +71,12 @@ def test_states_of_another_scene_are_refused(short):
         states = demo["states"][()]
         demo["states"][1, 2] += 0.1
     with pytest.raises(ValueError, match=r"in frame 1 the hand of robot 0 is 0\.0.. m from"):
-        render_robomimic_hdf5(short)
+        draw(short)
     with h5py.File(short, "a") as content:
         del content["data/demo_0/states"]
         content["data/demo_0/states"] = states[:, 1:]
     with pytest.raises(ValueError, match=r"states has shape \(3, 44\), expected \(3, 45\)"):
-        render_robomimic_hdf5(short)
+        draw(short)
 
 
 def test_what_robosuite_observes_is_read_as_our_environments_show_it(task, scenes, tmp_path):
@@ -94,5 +103,5 @@ def test_what_robosuite_observes_is_read_as_our_environments_show_it(task, scene
         content.create_group("data").attrs["env_args"] = json.dumps(args)
         for name, values in arrays.items():
             content[f"data/demo_0/{name}"] = np.array(values)
-    read = read_robomimic_hdf5(tmp_path / "a.hdf5").observations
-    np.testing.assert_allclose(read, shown, rtol=0, atol=1e-5)
+    found = read(tmp_path / "a.hdf5").observations
+    np.testing.assert_allclose(found, shown, rtol=0, atol=1e-5)

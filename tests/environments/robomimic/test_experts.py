@@ -80,7 +80,7 @@ def test_actions_are_within_bounds_and_fingers_are_not_disturbed(envs):
     expert.begin(rows, [np.random.default_rng(row) for row in rows.tolist()])
     actions = expert.act(rows)
     assert actions.shape == (10, 7) and np.abs(actions).max() <= 1
-    assert expert.noisy.tolist() == [True] * 6 + [False]
+    assert expert.noise_scale.tolist() == [1.0] * 6 + [0.0]
 
 
 def test_recorded_actions_lead_to_what_was_recorded(envs):

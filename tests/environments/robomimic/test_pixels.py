@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dppo_rllib.environments import make_chunked_env
-from dppo_rllib.environments.robomimic.cameras import Cameras
+from dppo_rllib.environments.cameras import Cameras
 from dppo_rllib.environments.robomimic.manipulation import MANIPULATIONS
 from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
 
@@ -17,7 +17,7 @@ from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
 def opengl():
     """Skips where there is none; a driver that crashes must not take the tests along."""
     try_it = (
-        "import mujoco; from dppo_rllib.environments.robomimic.cameras import Cameras; "
+        "import mujoco; from dppo_rllib.environments.cameras import Cameras; "
         'model = mujoco.MjModel.from_xml_string(\'<mujoco><worldbody><camera name="eye"/>'
         '<geom pos="0 0 -3" group="1" size="1 .5 .5" type="box"/>'
         "</worldbody></mujoco>'); Cameras(model, ('eye',), (8, 8)).close()"

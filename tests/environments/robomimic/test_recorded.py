@@ -10,7 +10,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from dppo_rllib.datasets.convert import read_robomimic_hdf5
+from dppo_rllib.datasets.convert import robomimic_episodes
+from dppo_rllib.datasets.episodes import concatenate
 from dppo_rllib.environments.robomimic.manipulation import MANIPULATIONS, proprioception
 from dppo_rllib.environments.robomimic.simulation import Simulation
 
@@ -33,13 +34,17 @@ CLOSE = {
 }
 
 
+def read(path, **options):
+    return concatenate(robomimic_episodes(path, **options))
+
+
 class Recorded:
     def __init__(self, name, scenes):
         self.task = MANIPULATIONS[name]
         self.simulation = Simulation(scenes(self.task), 1)
         self.model = self.simulation.scene.model
         file = FILES / f"{name}.hdf5"
-        self.observations = read_robomimic_hdf5(file).observations
+        self.observations = read(file).observations
         with h5py.File(file) as content:
             demo = content["data/demo_0"]
             self.states, self.actions = demo["states"][()], demo["actions"][()]

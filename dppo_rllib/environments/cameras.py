@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 from jaxtyping import UInt8
 
-# robosuite's groups: bodies as they collide, and as they look.
-_COLLISION_GROUP, _VISUAL_GROUP = 0, 1
+# robosuite's group of what bodies look like; in group 0 is how they collide.
+_VISUAL_GROUPS = (1,)
 _MAX_GEOMS = 10_000
 _BACKENDS = ("egl", "osmesa", "glfw")
 _NEEDED = (
@@ -31,13 +31,20 @@ class Cameras:
         model: MuJoCo's.
         names: Of the cameras.
         size: Height and width of a picture.
+        groups: Of the geometries that are drawn.
 
     Raises:
         RuntimeError: Nothing can be drawn here.
         ValueError: There is no such camera.
     """
 
-    def __init__(self, model: Any, names: Sequence[str], size: tuple[int, int]):
+    def __init__(
+        self,
+        model: Any,
+        names: Sequence[str],
+        size: tuple[int, int],
+        groups: Sequence[int] = _VISUAL_GROUPS,
+    ):
         known = [model.camera(i).name for i in range(model.ncam)]
         if unknown := sorted(set(names) - set(known)):
             raise ValueError(f"cameras {unknown}: expected some of {known}")
@@ -53,8 +60,9 @@ class Cameras:
         for view, name in zip(self._views, names, strict=True):
             view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
         self._options = mujoco.MjvOption()
-        self._options.geomgroup[_COLLISION_GROUP] = 0
-        self._options.geomgroup[_VISUAL_GROUP] = 1
+        self._groups = list(groups)
+        self._options.geomgroup[:] = 0
+        self._options.geomgroup[self._groups] = 1
         self._options.sitegroup[:] = 0
         self._scene = mujoco.MjvScene(model, _MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
@@ -97,9 +105,9 @@ class Cameras:
         data = mujoco.MjData(self._model)
         mujoco.mj_forward(self._model, data)
         everything = self.draw(data)
-        self._options.geomgroup[_VISUAL_GROUP] = 0
+        self._options.geomgroup[self._groups] = 0
         nothing = self.draw(data)
-        self._options.geomgroup[_VISUAL_GROUP] = 1
+        self._options.geomgroup[self._groups] = 1
         if np.array_equal(everything, nothing):
             self.close()
             raise RuntimeError(

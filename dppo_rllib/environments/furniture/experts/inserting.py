@@ -1,0 +1,121 @@
+"""Taking a screw that lies on the table, and standing it in a threaded hole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from dppo_rllib.environments.furniture.experts.moves import (
+    OPEN,
+    SHUT,
+    Plan,
+    Pose,
+    Vector,
+    View,
+    at,
+    hand_pose,
+    lower,
+    reach,
+    retreat,
+    stay,
+)
+
+# The hand leans back to the robot where a screw lies, and forwards where it stands.
+_GRASP_TILT, _INSERT_TILT = np.radians(66), np.radians(-24)
+# Headings from which a part can be picked, and yaws that the wrist reaches.
+_STRAIGHT, _REACHABLE = np.radians(25), (np.radians(-70), np.radians(150))
+_MAX_TURNS, _NEAR = 3, 0.43
+
+
+def turn_around(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Plan:
+    """Turns and pulls a part that lies until its y axis points forwards, near the robot.
+
+    Otherwise the arm could not lean back far enough to pick it.
+
+    Args:
+        view: What is seen.
+        part: Which part.
+        slip: How far off it is grasped (m).
+        along: Where on its y axis (m).
+    """
+    for _ in range(_MAX_TURNS):
+        heading = _heading(view.parts[part])
+        if abs(heading) < _STRAIGHT and view.parts[part].position[0] < _NEAR:
+            return
+        # The fingers' line is across the part; of both ways to grasp it that which can be turned.
+        first, last = _REACHABLE
+        turn = -np.sign(heading) * min(abs(heading), last - first - 0.2)
+        lowest, highest = max(first, first - turn), min(last, last - turn)
+        yaw = heading + np.pi * round(((lowest + highest) / 2 - heading) / np.pi)
+        yaw = float(np.clip(yaw, lowest, highest))
+
+        def grasp(height: float, yaw: float = yaw) -> Pose:
+            place = view.parts[part].point(np.array([0, along, 0])) + [slip[0], slip[1], height]
+            return hand_pose(place, yaw)
+
+        yield from reach(view, lambda: grasp(0.08), OPEN, near=0.015)  # noqa: B023
+        yield from reach(view, lambda: grasp(0.0), OPEN)  # noqa: B023
+        yield from stay(view, SHUT, 5)
+        x, y, z = view.hand.position
+        goal = hand_pose(np.array([min(x, _NEAR - 0.04), y, z + 0.02]), yaw + turn)
+        yield from reach(view, at(goal), SHUT, near=0.01, turned=0.1)
+        yield from reach(view, at(goal.shifted(z=-0.018)), SHUT, max_steps=8)
+        yield from stay(view, OPEN, 4)
+        yield from retreat(view, 0.08)
+
+
+def _heading(pose: Pose) -> float:
+    """Where the y axis points in the plane; 0 is forwards."""
+    axis = pose.axis(1)
+    return float(np.arctan2(axis[1], axis[0]))
+
+
+def pick_lying(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Plan:
+    """Takes a part that lies with its y axis forwards, so that it can be stood upright.
+
+    Args:
+        view: What is seen.
+        part: Which part.
+        slip: How far off it is grasped (m).
+        along: Where on its y axis (m).
+    """
+    tilted = hand_pose(np.zeros(3), 0.0, _GRASP_TILT).rotation
+
+    def grasp() -> Pose:
+        lean = Rotation.from_euler("z", _heading(view.parts[part]))
+        place = view.parts[part].position + lean.apply([along + slip[0], 0, 0.002])
+        return Pose(place, lean * tilted)
+
+    def before() -> Pose:
+        goal = grasp()
+        return Pose(goal.position - 0.07 * goal.axis(2), goal.rotation)
+
+    yield from reach(view, before, OPEN, near=0.015)
+    yield from reach(view, grasp, OPEN)
+    yield from stay(view, SHUT, 5)
+    yield from reach(view, at(view.hand.shifted(z=0.12)), SHUT, near=0.02)
+
+
+def insert(view: View, part: int, hole: Callable[[], Vector], contact: float) -> Plan:
+    """Stands a part that is held upright over a hole, lowers it and lets go.
+
+    Args:
+        view: What is seen.
+        part: Which part; its screw is at the low end of its y axis.
+        hole: Where the part's origin belongs once assembled.
+        contact: How far above that threads meet (m).
+    """
+    leaning = hand_pose(np.zeros(3), 0.0, _INSERT_TILT).rotation
+    in_hand = view.hand.rotation.inv() * view.parts[part].rotation
+    lean = Rotation.align_vectors([[0, 0, 1]], [(leaning * in_hand).as_matrix()[:, 1]])[0]
+    upright = lean * leaning * in_hand
+
+    def over(height: float) -> Pose:
+        return Pose(hole() + [0, 0, contact + height], upright)
+
+    stages = ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003), (-0.004, 0.003))
+    yield from lower(view, part, over, stages)
+    back = Pose(view.hand.position - 0.06 * view.hand.axis(2), view.hand.rotation)
+    yield from reach(view, at(back), OPEN, near=0.02)

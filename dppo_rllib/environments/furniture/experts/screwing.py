@@ -1,0 +1,79 @@
+"""Turning a screw in, grasp by grasp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dppo_rllib.environments.furniture.assemblies import Joint
+from dppo_rllib.environments.furniture.experts.moves import (
+    OPEN,
+    SHUT,
+    Plan,
+    Pose,
+    View,
+    at,
+    hand_pose,
+    nearest_yaw,
+    reach,
+    retreat,
+    stay,
+)
+
+# The hand turns from the first yaw to the second.
+_FROM, _TO = np.radians(60), np.radians(-65)
+_PRESS, _SEATED = 0.006, -0.0005
+
+
+def screw_in(
+    view: View,
+    joint: Joint,
+    joined: Callable[[], bool],
+    *,
+    grip_height: float = 0.0,
+    symmetry: float = np.pi / 2,
+    max_turns: int = 16,
+) -> Plan:
+    """Grasps an upright part from above and turns it clockwise, again and again, until it sits.
+
+    It is pressed down until it is deeper than its place, where some parts sit. What is left then is
+    turning alone, and pressing would turn what it is screwed into as well.
+
+    Args:
+        view: What is seen.
+        joint: What is screwed into what.
+        joined: Whether that is done.
+        grip_height: Where the part is grasped above its origin (m).
+        symmetry: Angle after which it looks the same to the fingers.
+        max_turns: Grasps until this is given up.
+    """
+    part = joint.part
+
+    def grasp(height: float) -> Callable[[], Pose]:
+        yaw = nearest_yaw(view.parts[part].axis(0), _FROM, symmetry)
+        place = view.parts[part].position + [0, 0, grip_height + height]
+        return at(hand_pose(place, yaw))
+
+    def turned() -> Pose:
+        press = _PRESS if _height(view, joint) > _SEATED else 0.0
+        place = view.parts[part].position + [0, 0, grip_height - press]
+        return hand_pose(place, _TO)
+
+    for _ in range(max_turns):
+        yield from reach(view, grasp(0.06), OPEN, near=0.01)
+        yield from reach(view, grasp(0.0), OPEN, near=0.005, max_steps=15)
+        yield from stay(view, SHUT, 4)
+        yield from reach(view, turned, SHUT, near=0.02, turned=0.12, max_steps=30)
+        yield from stay(view, OPEN, 3)
+        if joined():
+            break
+    yield from retreat(view, 0.08)
+
+
+def _height(view: View, joint: Joint) -> float:
+    """How far above its place a part is (m)."""
+    part = view.parts[joint.part].position
+    places = [view.parts[joint.base].point(np.array(place)) for place in joint.positions]
+    nearest = min(places, key=lambda place: float(np.linalg.norm(part - place)))
+    return float(part[2] - nearest[2])

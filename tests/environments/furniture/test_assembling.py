@@ -1,0 +1,63 @@
+"""What counts as assembled, and what is observed."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from dppo_rllib.environments.furniture.assemblies import ASSEMBLIES
+from dppo_rllib.environments.furniture.rules import assembled, in_tag_frame
+from dppo_rllib.environments.furniture.scene import OBSTACLE, TAG, TAG_ROTATION
+
+JOINTS = [(name, i) for name, a in ASSEMBLIES.items() for i in range(len(a.joints))]
+
+
+def poses_with(assembly, index, shift=(0, 0, 0), turn=(0, 0, 0), which=0):
+    """Parts far apart in a frame of their own, but for one joint, displaced in its base's frame."""
+    generator = np.random.default_rng(index)
+    turns = Rotation.random(len(assembly.parts), random_state=3)
+    places = 10 * np.arange(len(assembly.parts))[:, None] + generator.normal(size=3)
+    joint = assembly.joints[index]
+    base = turns[joint.base]
+    rotation = (
+        Rotation.identity() if joint.rotation is None else Rotation.from_matrix(joint.rotation)
+    )
+    offset = np.array(joint.positions[which]) + shift
+    turned = base * Rotation.from_rotvec(turn) * rotation
+    quats = turns.as_quat()
+    places[joint.part] = places[joint.base] + base.apply(offset)
+    quats[joint.part] = turned.as_quat()
+    return torch.as_tensor(np.concatenate([places, quats[:, [3, 0, 1, 2]]], axis=1)[None])
+
+
+@pytest.mark.parametrize("name, index", JOINTS)
+def test_a_joint_fits_in_its_place_and_up_to_5_mm(name, index):
+    assembly = ASSEMBLIES[name]
+    for which in range(len(assembly.joints[index].positions)):
+        for axis in np.eye(3):
+            near = assembled(assembly, poses_with(assembly, index, 0.0049 * axis, which=which))
+            far = assembled(assembly, poses_with(assembly, index, -0.0051 * axis, which=which))
+            assert near[0].tolist() == [i == index for i in range(len(assembly.joints))]
+            assert not far.any()
+
+
+@pytest.mark.parametrize("name, index", JOINTS)
+def test_rotations_agree_to_20_degrees_where_they_matter(name, index):
+    assembly = ASSEMBLIES[name]
+    free = assembly.joints[index].rotation is None
+    for axis in np.eye(3):
+        assert assembled(assembly, poses_with(assembly, index, turn=np.radians(19) * axis))[
+            0, index
+        ]
+        far = assembled(assembly, poses_with(assembly, index, turn=np.radians(21) * axis))
+        assert bool(far[0, index]) is free
+
+
+def test_the_tag_sees_poses_in_its_frame():
+    world = torch.tensor([[[*TAG, 1.0, 0, 0, 0], [*OBSTACLE, 0.0, 0, 0, 1]]], dtype=torch.float64)
+    seen = in_tag_frame(world)[0].numpy()
+    np.testing.assert_allclose(seen[:, :3], [[0, 0, 0], [0, 0.38, -0.015]], atol=1e-12)
+    for pose, quat in zip(seen, ([0, 0, 0, 1], [0, 0, 1, 0]), strict=True):
+        assert pose[6] >= 0
+        expected = TAG_ROTATION.T @ Rotation.from_quat(quat).as_matrix()
+        np.testing.assert_allclose(Rotation.from_quat(pose[3:]).as_matrix(), expected, atol=1e-12)
