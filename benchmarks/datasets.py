@@ -3,6 +3,7 @@
 Run with `make bench-datasets` on a quiet machine; that also fills in the table of `docs/data.md`.
 A pass draws every sample once, in minibatches, as pre-training does; the network is left out. The
 frames are noise, the pictures a room with something that moves, and files are in the page cache.
+Samples are gathered by one thread; pictures are decoded by as many as there are cores.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from dppo_rllib.datasets import (
     minibatches,
     write_demonstrations,
 )
+from dppo_rllib.modules.threads import torch_threads
 
 BLOCK = "datasets"
 HORIZON_STEPS, MINIBATCH = 4, 256
@@ -58,8 +60,8 @@ class Workload:
 
 WORKLOADS = (
     Workload("states, 11 + 3 numbers", 2000, 500, (11, 3)),
-    Workload("states, 59 + 14 numbers", 1000, 700, (59, 14)),
-    Workload("pictures 96 x 96, 9 + 7 numbers", 200, 120, (9, 7), 96),
+    Workload("states, 59 + 14 numbers", 500, 700, (59, 14)),
+    Workload("pictures 96 x 96, 9 + 7 numbers", 100, 120, (9, 7), 96),
 )
 
 
@@ -136,12 +138,12 @@ def main(
 ) -> None:
     """Measures, shows a table, and may put it into a page."""
     lines = [["dataset", "size", "memory", "places in a pool", "samples a second"]]
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
+    with tempfile.TemporaryDirectory(dir=directory) as folder, torch_threads(1):
         for work in WORKLOADS:
             lines += measure(work, Path(folder))
     title = (
         f"Passes over {HORIZON_STEPS}-step chunks in minibatches of {MINIBATCH}, median of "
-        f"{ROUNDS}; {machine(torch.device('cpu'))}"
+        f"{ROUNDS}, gathered by one thread; {machine(torch.device('cpu'))}"
     )
     Console().print(as_table(title, lines))
     if markdown is not None:
