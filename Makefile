@@ -6,13 +6,14 @@
 # make bench-locomotion only that of Gymnasium's locomotion, into docs/locomotion.md
 # make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
 # make bench-datasets   only those of training samples, into docs/data.md
+# make bench-avoid-kitchen  only those of Avoid and Franka Kitchen, into docs/avoid.md, docs/kitchen.md
 # make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test test-slow bench bench-datasets bench-locomotion bench-policies bench-robomimic \
-	bench-scaling setup
+	bench-scaling bench-avoid-kitchen setup
 
 setup: .venv/installed
 
@@ -49,6 +50,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.locomotion
 	$(BIN)/python -m benchmarks.robomimic
 	$(BIN)/python -m benchmarks.datasets
+	$(BIN)/python -m benchmarks.avoid_kitchen
 
 bench-policies: setup
 	$(BIN)/python -m benchmarks.policies --markdown docs/policies.md
@@ -64,3 +66,6 @@ bench-scaling: setup
 
 bench-robomimic: setup
 	$(BIN)/python -m benchmarks.robomimic --markdown docs/robomimic.md
+
+bench-avoid-kitchen: setup
+	$(BIN)/python -m benchmarks.avoid_kitchen --markdown docs

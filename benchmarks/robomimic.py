@@ -9,8 +9,6 @@ with its own renderer in every step; ours are drawn where a policy sees them, at
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.pages import as_markdown, as_table, fill_in, machine
+from benchmarks.timing import rates
 from dppo_rllib.environments import ChunkedVectorEnv, make_chunked_env
 from dppo_rllib.environments.robomimic.manipulation import MANIPULATIONS, Manipulation
 from dppo_rllib.environments.robomimic.scene import Scene
@@ -87,19 +86,6 @@ def physics(task: Manipulation) -> Callable[[int], int]:
         return steps
 
     return work
-
-
-def rates(works: list[tuple[Callable[[int], int], int]], rounds: int) -> list[float]:
-    """Medians of steps per CPU second, in turns; of each work its steps of a round."""
-    found: list[list[float]] = [[] for _ in works]
-    for work, steps in works:
-        work(steps)
-    for _ in range(rounds):
-        for (work, steps), rate in zip(works, found, strict=True):
-            start = time.process_time()
-            done = work(steps)
-            rate.append(done / (time.process_time() - start))
-    return [statistics.median(rate) for rate in found]
 
 
 def row(task: Manipulation, *, pixels: bool, rounds: int, steps: int) -> list[str]:
