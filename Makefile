@@ -36,7 +36,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Not in the set-up of all: with the job server installed, every Ray takes longer to start.
 test-slow: setup

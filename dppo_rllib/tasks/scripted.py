@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def collect_with_expert(
     if Path(path).exists():  # said before minutes of simulation, not after
         raise FileExistsError(f"path = {path}: exists already; collection writes a new directory")
     spec, expert = solved
-    kwargs = {**spec.kwargs, **chosen.env_config}
+    kwargs = {**spec.kwargs, **chosen.env_config, "max_episode_steps": sys.maxsize}
     make_envs, make_expert = resolve_name(str(spec.vector_entry_point)), resolve_name(expert.maker)
     envs = make_envs(num_envs=min(_NUM_ENVS, episodes), **kwargs)
     try:

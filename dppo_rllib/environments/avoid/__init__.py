@@ -25,9 +25,7 @@ def make_many(**kwargs: Any) -> gymnasium.vector.VectorEnv:
     return AvoidVectorEnv(**kwargs)
 
 
+# Without `max_episode_steps`: Gymnasium would truncate what terminates by time.
 gymnasium.register(
-    ENV_ID,
-    entry_point=f"{__name__}:make_one",
-    vector_entry_point=f"{__name__}:make_many",
-    max_episode_steps=MAX_EPISODE_STEPS,
+    ENV_ID, entry_point=f"{__name__}:make_one", vector_entry_point=f"{__name__}:make_many"
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Complex, Float, Float32
 
-from dppo_rllib.environments.avoid import table
+from dppo_rllib.environments.avoid import MAX_EPISODE_STEPS, table
 from dppo_rllib.environments.avoid.arm import STEP_SECONDS, Rods, Rows
 from dppo_rllib.environments.avoid.picture import draw_table
 
@@ -27,7 +26,8 @@ class AvoidVectorEnv(VectorEnv):
     - Action, `[2]`: by how much to change where it shall be, within ±0.01. One step is 35 ms.
     - Reward of a step: -0.1 for good once the rod has touched a pillar, and wherever it is left of
       0.2 or right of 0.8; else 1 beyond the finish line, and 1 more from where it took the way
-      asked for. Episodes do not end by themselves.
+      asked for. An episode ends by time alone, and as nothing can be gained after it, its time
+      limit counts as termination: what a critic imagines beyond would outweigh what is earned.
     - `infos`, `[N]` each: `success`, the reward is the highest there is; `finished`, it is beyond
       the line and unpunished; and `ways [N, 3]`, see `table.note_ways`.
 
@@ -39,7 +39,7 @@ class AvoidVectorEnv(VectorEnv):
         way: Through the last row, 5 (left) to 8 (right); None asks for none.
         start_noise: Standard deviation of where rods start, in metres, cut at three of them. The
             benchmark's always start at the same place.
-        max_episode_steps: Cuts episodes; None does not (the registered id brings a limit).
+        max_episode_steps: The time limit; by default the benchmark's.
         render_mode: "rgb_array" for `render`, or None.
 
     Raises:
@@ -59,7 +59,7 @@ class AvoidVectorEnv(VectorEnv):
         self.num_envs, self.render_mode = num_envs, render_mode
         self.rods = Rods(num_envs)
         self._way, self._start_noise = way, start_noise
-        self._limit = sys.maxsize if max_episode_steps is None else max_episode_steps
+        self._limit = MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": 1 / STEP_SECONDS,
@@ -118,7 +118,7 @@ class AvoidVectorEnv(VectorEnv):
         """One step of 35 ms in the copies whose episode goes on.
 
         Returns:
-            Observations, rewards, terminated (never), truncated, infos.
+            Observations, rewards, terminated, truncated (never), infos.
         """
         rows: Rows = np.flatnonzero(~self._ended) if self._ended.any() else slice(None)
         changes = np.asarray(actions[rows], float).clip(-MAX_CHANGE, MAX_CHANGE)
@@ -137,7 +137,7 @@ class AvoidVectorEnv(VectorEnv):
         }
         rewards = np.where(punished, _PENALTY, 1.0 * finished + on_the_way).astype(np.float32)
         never = np.zeros(self.num_envs, bool)
-        return self._observations(), rewards, never, self._ended.copy(), infos
+        return self._observations(), rewards, self._ended.copy(), never, infos
 
     def render(self) -> tuple[Any, ...]:
         """A picture of every table from above, `[400, 320, 3]`.
@@ -175,9 +175,9 @@ class AvoidEnv(gymnasium.Env):
         self, action: Float[np.ndarray, "2"]
     ) -> tuple[Float32[np.ndarray, "4"], float, bool, bool, dict[str, Any]]:
         """One step of 35 ms."""
-        obs, rewards, _, truncated, infos = self.copies.step(action[None])
+        obs, rewards, terminated, _, infos = self.copies.step(action[None])
         info = {name: values[0] for name, values in infos.items()}
-        return obs[0], float(rewards[0]), False, bool(truncated[0]), info
+        return obs[0], float(rewards[0]), bool(terminated[0]), False, info
 
     def render(self) -> Any:
         """A picture of the table from above, `[400, 320, 3]`."""

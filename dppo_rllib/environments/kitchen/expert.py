@@ -13,7 +13,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from dppo_rllib.environments.kitchen.routes import ROUTES, Waypoint
@@ -63,7 +63,7 @@ class KitchenExpert:
 
     Attributes:
         max_steps: Of an episode.
-        noisy: Which actions may be disturbed: all but those of the fingers.
+        noise_scale: How much noise each action bears: none on those of the fingers, `[9]`.
 
     Raises:
         ValueError: It cannot do one of the subtasks, or the imperfection is negative or not
@@ -71,7 +71,7 @@ class KitchenExpert:
     """
 
     max_steps = 280
-    noisy: Bool[np.ndarray, "9"] = np.arange(NUM_ARM) < _JOINTS
+    noise_scale: Float[np.ndarray, "9"] = np.where(np.arange(NUM_ARM) < _JOINTS, 1.0, 0.0)
 
     def __init__(self, env: KitchenVectorEnv, imperfection: float = 1.0):
         if unknown := sorted(set(env.subtasks.names) - set(ROUTES)):

@@ -9,7 +9,7 @@ from dppo_rllib.environments.avoid.vector_env import AvoidVectorEnv
 
 
 def record(ways, episodes=60, **kwargs):
-    env = AvoidVectorEnv(8)
+    env = AvoidVectorEnv(8, max_episode_steps=130)
     expert = Demonstrator(env, ways, **kwargs)
     return record_successes(env, expert, episodes=episodes, success="finished", seed=1)
 
@@ -43,7 +43,7 @@ def test_most_demonstrations_cross_the_line_within_an_episode_of_the_task():
 
 def test_curves_differ_as_much_as_they_are_told_to():
     def spread(imperfection):
-        env = AvoidVectorEnv(30)
+        env = AvoidVectorEnv(30, max_episode_steps=130)
         env.reset(seed=0)
         expert, rows = Demonstrator(env, (5,), imperfection), np.arange(30)
         expert.begin(rows, [np.random.default_rng(row) for row in range(30)])

@@ -44,13 +44,13 @@ def test_observations_are_where_the_rod_shall_be_and_where_it_is():
 def test_the_way_asked_for_and_the_finish_line_are_worth_1_each(asked):
     env = AvoidVectorEnv(1, way=asked)
     for taken in (5, 6, 7, 8):
-        for obs, reward, terminated, _, infos in walk(env, taken):
+        for obs, reward, _, truncated, infos in walk(env, taken):
             on_the_way = infos["ways"][0, 2] == asked
             beyond = obs[0, 3] > 0.4
             assert reward[0] == float(on_the_way) + float(beyond)
             assert infos["finished"][0] == beyond
             assert infos["success"][0] == (beyond and on_the_way)
-            assert not terminated.any()
+            assert not truncated.any()
         assert infos["ways"][0].tolist() == [1, 2, taken]
         assert infos["success"][0] == (taken == asked) and infos["finished"][0]
 
@@ -61,7 +61,7 @@ def test_where_no_way_is_asked_for_the_line_alone_counts():
 
 
 def test_a_touch_is_punished_for_good():
-    env = AvoidVectorEnv(1, way=None)
+    env = AvoidVectorEnv(1, way=None, max_episode_steps=200)
     env.reset()
     touched = False
     for step in range(200):
@@ -92,13 +92,13 @@ def test_ended_episodes_stand_still_until_they_are_reset():
     actions = np.full((3, 2), 0.01, np.float32)
     for step in range(4):
         obs, _, terminated, truncated, _ = env.step(actions)
-        assert truncated.tolist() == [step == 3] * 3 and not terminated.any()
+        assert terminated.tolist() == [step == 3] * 3 and not truncated.any()
     np.testing.assert_array_equal(env.step(actions)[0], obs)
     again, _ = env.reset(options={"reset_mask": np.array([False, True, False])})
     np.testing.assert_array_equal(again[[0, 2]], obs[[0, 2]])
     assert (again[1] != obs[1]).any()
-    moved, _, _, truncated, _ = env.step(actions)
-    assert (moved[1] != again[1]).any() and truncated.tolist() == [True, False, True]
+    moved, _, terminated, _, _ = env.step(actions)
+    assert (moved[1] != again[1]).any() and terminated.tolist() == [True, False, True]
     np.testing.assert_array_equal(moved[[0, 2]], obs[[0, 2]])
 
 
@@ -116,8 +116,8 @@ def test_single_environments_are_made_by_gymnasium():
     obs, _ = env.reset(seed=8)
     np.testing.assert_array_equal(obs, AvoidVectorEnv(2, start_noise=0.01).reset(seed=7)[0][1])
     for step in range(MAX_EPISODE_STEPS):
-        *_, truncated, info = env.step(np.zeros(2, np.float32))
-        assert truncated == (step == MAX_EPISODE_STEPS - 1)
+        _, _, terminated, truncated, info = env.step(np.zeros(2, np.float32))
+        assert not truncated and terminated == (step == MAX_EPISODE_STEPS - 1)
     assert not info["success"] and info["ways"].tolist() == [-1, -1, -1]
 
 
@@ -125,8 +125,8 @@ def test_chunks_of_the_task_report_success():
     env = make_chunked_env(ENV_ID, 2, act_steps=4, cond_steps=1)
     env.reset(seed=0)
     for _ in range(25):
-        *_, truncated, infos = env.step(np.zeros((2, 4, 2), np.float32))
-    assert truncated.all() and infos["has_success"].all() and not infos["success"].any()
+        _, _, terminated, _, infos = env.step(np.zeros((2, 4, 2), np.float32))
+    assert terminated.all() and infos["has_success"].all() and not infos["success"].any()
 
 
 def test_pictures_show_the_rod():

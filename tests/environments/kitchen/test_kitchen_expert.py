@@ -55,7 +55,7 @@ def test_it_is_a_scripted_expert_whose_fingers_are_not_disturbed():
     env = KitchenVectorEnv(1)
     expert = KitchenExpert(env)
     assert isinstance(expert, ScriptedExpert)
-    assert expert.noisy.tolist() == [True] * 7 + [False] * 2
+    assert expert.noise_scale.tolist() == [1] * 7 + [0] * 2
     with pytest.raises(ValueError, match="imperfection=-1"):
         KitchenExpert(env, -1.0)
     env.close()
