@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dppo_rllib.datasets.scripted import record_successes
-from dppo_rllib.environments.robomimic.experts import EXPERTS, make_expert, nearest_turn, wrapped
+from dppo_rllib.environments.robomimic.experts import EXPERTS, make_expert
+from dppo_rllib.environments.robomimic.experts.geometry import nearest_turn, wrapped
 from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
 from dppo_rllib.tasks.scripted import EXPERT_TASKS
 
