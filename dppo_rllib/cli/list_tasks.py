@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from dppo_rllib.tasks import Task
 
 
 def list_tasks() -> None:
@@ -25,7 +29,7 @@ def list_tasks() -> None:
         needed |= dict.fromkeys(missing)
         table.add_row(
             task.name,
-            task.description,
+            _description(task),
             f"{task.obs_dim}, {task.action_dim}",
             _presence(task.dataset),
             _presence(task.base_policy),
@@ -37,6 +41,11 @@ def list_tasks() -> None:
         console.print("Those that are not ready need:")
         for command in needed:
             console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _description(task: Task) -> str:
+    others = [f"@{simulator}" for simulator in sorted(task.simulators)]
+    return f"{task.description}; also {', '.join(others)}" if others else task.description
 
 
 def _presence(path: Path | None) -> str:

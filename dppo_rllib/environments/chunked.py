@@ -42,7 +42,8 @@ class ChunkedVectorEnv(VectorEnv):
       of the chunk, and `has_success [N]`, whether it reported.
 
     Any Gymnasium environment can be run so; one that is faster together registers a
-    `vector_entry_point`.
+    `vector_entry_point`. Normalised states are clipped to ±`metadata["normalized_bound"]` where the
+    environments say so.
 
     Args:
         envs: The environments, whose actions are the simulator's own.
@@ -58,6 +59,8 @@ class ChunkedVectorEnv(VectorEnv):
         self.normalization = normalization
         self.num_envs, self.render_mode = envs.num_envs, envs.render_mode
         self.metadata = {**envs.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        ranged = normalization.obs_min is not None
+        self._bound = envs.metadata.get("normalized_bound", np.inf) if ranged else np.inf
         chunks = envs.action_space
         self._low, self._high = chunks.low, chunks.high
         histories = envs.observation_space
@@ -132,10 +135,13 @@ class ChunkedVectorEnv(VectorEnv):
         self._envs.close()
 
     def _observations(self, histories: Histories) -> Observations:
-        normalize = self.normalization.normalize_obs
         if isinstance(histories, dict):
-            return {STATE: normalize(histories[STATE]), RGB: histories[RGB]}
-        return {STATE: normalize(histories)}
+            return {STATE: self._normalized(histories[STATE]), RGB: histories[RGB]}
+        return {STATE: self._normalized(histories)}
+
+    def _normalized(self, states: np.ndarray) -> Float32[np.ndarray, "N To Do"]:
+        normalized = self.normalization.normalize_obs(states)
+        return normalized if self._bound == np.inf else normalized.clip(-self._bound, self._bound)
 
     def _simulator_actions(self, chunks: Float[np.ndarray, "N Ta Da"]) -> np.ndarray:
         if chunks.shape != self.action_space.shape:

@@ -10,6 +10,7 @@ import dppo_rllib.tasks.robomimic  # noqa: F401  registers them
 from dppo_rllib.tasks.locomotion import HOPPER_MEDIUM
 from dppo_rllib.tasks.task import (
     Requirement,
+    Simulator,
     Task,
     get_task,
     missing_requirements,
@@ -20,6 +21,7 @@ from dppo_rllib.tasks.task import (
 __all__ = [
     "HOPPER_MEDIUM",
     "Requirement",
+    "Simulator",
     "Task",
     "get_task",
     "missing_requirements",

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dppo_rllib.environments.furniture import RANDOMNESS_NAMES, env_id
-from dppo_rllib.tasks.task import Requirement, Task, register
+from dppo_rllib.environments.furniture import RANDOMNESS_NAMES, env_id, isaac
+from dppo_rllib.tasks.task import Requirement, Simulator, Task, register
 
 _REQUIRES = (
     Requirement(extra="furniture", module="trimesh"),
@@ -153,6 +153,7 @@ def _task(name: str, policy: str, task: str, randomness: str, settings: dict[str
             iterations=1000,
             reference=_REFERENCE,
             requires=_REQUIRES,
+            simulators={"isaacgym": Simulator(isaac.env_id(task, randomness))},
         )
     )
 

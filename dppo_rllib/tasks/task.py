@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,21 @@ class Requirement:
 
 
 @dataclass(frozen=True)
+class Simulator:
+    """What else a task can run in.
+
+    Attributes:
+        env: Gymnasium id of the same environment there.
+        env_config: Its arguments, besides the task's.
+        requires: What must be installed for it, in place of what the task requires.
+    """
+
+    env: str
+    env_config: Mapping[str, Any] = field(default_factory=dict)
+    requires: tuple[Requirement, ...] = ()
+
+
+@dataclass(frozen=True)
 class Task:
     """A task, pre-training and fine-tuning on it included.
 
@@ -76,6 +91,7 @@ class Task:
         expert: Settings of the environment's scripted expert, where it has one.
         reference: Where the settings come from, and published results.
         requires: What must be installed for it.
+        simulators: What else it can run in, by name; `get_task("NAME@SIMULATOR")` is it there.
     """
 
     name: str
@@ -97,6 +113,7 @@ class Task:
     expert: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
     requires: tuple[Requirement, ...] = ()
+    simulators: Mapping[str, Simulator] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.env, (str, type)):
@@ -252,19 +269,39 @@ def task_names() -> list[str]:
 
 
 def get_task(name: str) -> Task:
-    """The task of that name.
+    """The task of that name, or by `"NAME@SIMULATOR"` the same task in another simulator.
 
     Raises:
         ValueError: There is none.
     """
-    if name not in _TASKS:
-        close = difflib.get_close_matches(name, _TASKS, n=3, cutoff=0.4)
+    if name in _TASKS:
+        return _TASKS[name]
+    base, at, simulator = name.partition("@")
+    if at and base in _TASKS:
+        return _elsewhere(_TASKS[base], simulator)
+    close = difflib.get_close_matches(name, _TASKS, n=3, cutoff=0.4)
+    raise ValueError(
+        f"task {name!r}: unknown; "
+        + (f"did you mean {' or '.join(close)}? " if close else "")
+        + f"expected one of {task_names()}"
+    )
+
+
+def _elsewhere(task: Task, name: str) -> Task:
+    if name not in task.simulators:
+        others = [f"{task.name}@{other}" for other in sorted(task.simulators)]
         raise ValueError(
-            f"task {name!r}: unknown; "
-            + (f"did you mean {' or '.join(close)}? " if close else "")
-            + f"expected one of {task_names()}"
+            f"task '{task.name}@{name}': unknown simulator; expected one of {[task.name, *others]}"
         )
-    return _TASKS[name]
+    other = task.simulators[name]
+    return replace(
+        task,
+        name=f"{task.name}@{name}",
+        env=other.env,
+        env_config={**task.env_config, **other.env_config},
+        requires=other.requires,
+        simulators={},
+    )
 
 
 def missing_requirements(task: Task) -> list[str]:

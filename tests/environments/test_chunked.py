@@ -190,6 +190,24 @@ def test_observations_are_normalised_wherever_they_appear(make):
         np.testing.assert_array_equal(actual["state"], expected)
 
 
+class _Bounded(Counter):
+    metadata = Counter.metadata | {"normalized_bound": 5.0}
+
+
+@pytest.mark.parametrize("upper, largest", [(0.1, 5.0), (None, np.inf)])
+def test_normalised_states_are_clipped_where_the_environment_says_so(make, upper, largest):
+    """But not those that are shown as they are."""
+    ends = [None, None] if upper is None else [np.full(2, x, np.float32) for x in (0.0, upper)]
+    normalization = Normalization(*ends, *(np.array([x], np.float32) for x in (-1, 1)))
+    bounded, plain = (make(kind, normalization=normalization) for kind in (_Bounded, Counter))
+    for env in (bounded, plain):
+        env.reset()
+    for _ in range(4):
+        shown, free = step(bounded)[0]["state"], step(plain)[0]["state"]
+        np.testing.assert_array_equal(shown, free.clip(-largest, largest))
+    assert free.max() > 5
+
+
 class _Recorder(Walk):
     """Its observation is the action."""
 

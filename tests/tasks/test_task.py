@@ -9,6 +9,7 @@ from dppo_rllib.networks import DiffusionMLPConfig
 from dppo_rllib.tasks import (
     HOPPER_MEDIUM,
     Requirement,
+    Simulator,
     Task,
     get_task,
     missing_requirements,
@@ -33,6 +34,31 @@ def test_hopper_is_registered_with_its_data() -> None:
 def test_an_unknown_name_is_answered_with_similar_ones() -> None:
     with pytest.raises(ValueError, match="did you mean hopper-medium"):
         get_task("hoper-medium")
+
+
+def test_a_task_is_the_same_in_another_simulator_but_for_its_environment() -> None:
+    here, there = get_task("one-leg-low-unet"), get_task("one-leg-low-unet@isaacgym")
+    assert there.name == "one-leg-low-unet@isaacgym"
+    assert (here.env, there.env) == ("dppo_rllib/OneLegLow-v0", "dppo_rllib/OneLegLowIsaac-v0")
+    assert missing_requirements(there) == []
+    common = {"name": "one", "env": "any", "requires": (), "simulators": {}}
+    assert replace(here, **common) == replace(there, **common)
+
+
+def test_a_simulator_brings_arguments_besides_the_tasks_own() -> None:
+    simulator = Simulator("Hopper-v4", {"frame_skip": 2}, (Requirement(extra="x", module="x"),))
+    task = replace(HOPPER_MEDIUM, name="hopper-test", env_config={"healthy_reward": 0.0})
+    register(replace(task, simulators={"old": simulator}))
+    there = get_task("hopper-test@old")
+    assert there.env_config == {"healthy_reward": 0.0, "frame_skip": 2}
+    assert (there.env, there.requires) == ("Hopper-v4", simulator.requires)
+
+
+@pytest.mark.parametrize("name", ["one-leg-low@bullet", "one-leg-low@", "hopper-medium@isaacgym"])
+def test_an_unknown_simulator_is_answered_with_those_that_there_are(name: str) -> None:
+    known = r"expected one of \['one-leg-low', 'one-leg-low@isaacgym'"
+    with pytest.raises(ValueError, match=known if "leg" in name else r"\['hopper-medium'\]"):
+        get_task(name)
 
 
 def test_a_name_cannot_be_taken_by_another_task() -> None:

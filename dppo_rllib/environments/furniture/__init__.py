@@ -10,6 +10,8 @@ import gymnasium
 
 ASSEMBLY_NAMES = ("one_leg", "lamp", "round_table")
 RANDOMNESS_NAMES = ("low", "med")
+#: Normalised observations are clipped to ± this, as the authors do.
+NORMALIZED_BOUND = 5.0
 
 
 def env_id(assembly: str, randomness: str) -> str:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from dppo_rllib.environments.cameras import Cameras
+from dppo_rllib.environments.furniture import NORMALIZED_BOUND
 from dppo_rllib.environments.furniture.control import finger_targets, joint_targets
 from dppo_rllib.environments.furniture.kinematics import Arm, Hand
 from dppo_rllib.environments.furniture.rules import assembled, observations
@@ -92,6 +93,7 @@ class FurnitureVectorEnv(VectorEnv):
             "render_modes": ["rgb_array"],
             "render_fps": CONTROL_HZ,
             "autoreset_mode": AutoresetMode.DISABLED,
+            "normalized_bound": NORMALIZED_BOUND,
         }
         self._film = (
             Cameras(made.model, (_RENDER_CAMERA,), _RENDER_SIZE, _VISUAL_GROUPS)

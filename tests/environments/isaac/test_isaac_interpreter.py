@@ -12,7 +12,7 @@ from dppo_rllib.environments.furniture.isaac.process import SidecarError
 def needs(error):
     """Whether a message says all that is needed, and what goes without."""
     words = (VARIABLE, "Python 3.8", "IsaacGym Preview 4", "ankile/furniture-bench", "PyPI (0.1)")
-    return all(word in str(error) for word in (*words, "FurnitureRLSimEnv", "--simulator mujoco"))
+    return all(word in str(error) for word in (*words, "FurnitureRLSimEnv", "without @isaacgym"))
 
 
 def test_without_any_python_it_says_how_to_name_one(monkeypatch):

@@ -17,7 +17,7 @@ The simulator of the Furniture-Bench tasks is NVIDIA's IsaacGym in a Python 3.8 
     furniture-bench of PyPI (0.1) is the original and has no FurnitureRLSimEnv,
   - numpy below 1.24 and PyTorch with CUDA.
 docs/furniture-isaacgym.md shows how to install them; {variable} then names that Python.
-Without them, choose --simulator mujoco."""
+MuJoCo needs none of that: it runs what is named without @isaacgym."""
 
 
 def what_is_needed(reason: str) -> str:

@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32
 from scipy.spatial.transform import Rotation
 
+from dppo_rllib.environments.furniture import NORMALIZED_BOUND
 from dppo_rllib.environments.furniture.isaac import sidecar
 from dppo_rllib.environments.furniture.isaac.client import Arrays, IsaacClient
 from dppo_rllib.environments.furniture.isaac.process import Order, Timeouts
@@ -86,7 +87,11 @@ class IsaacVectorEnv(VectorEnv):
         if render_mode is not None:
             raise ValueError(f"render_mode={render_mode!r}: expected None, nothing is drawn here")
         self.num_envs, self.render_mode = num_envs, None
-        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}
+        self.metadata = {
+            "render_modes": [],
+            "autoreset_mode": AutoresetMode.DISABLED,
+            "normalized_bound": NORMALIZED_BOUND,
+        }
         width = 14 + 2 + 7 * (sidecar.PARTS[task] + 1)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.single_action_space = gymnasium.spaces.Box(-1, 1, (10,), np.float32)
