@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from dppo_rllib.environments.batched import BatchedChunkEnvs
 from dppo_rllib.environments.chunk_env import ChunkEnv
 from dppo_rllib.environments.normalization import Normalization
 from dppo_rllib.environments.observation_spaces import RGB, STATE, split_observation_space
+from dppo_rllib.environments.resetting import seeds_of
 from dppo_rllib.environments.vectorized import Histories, ParallelChunkEnvs, SerialChunkEnvs
 
 Observations = dict[str, np.ndarray]
@@ -83,7 +83,7 @@ class ChunkedVectorEnv(VectorEnv):
         Raises:
             ValueError: As many seeds as sub-environments were expected.
         """
-        return self._observations(self._envs.reset(_seeds(seed, self.num_envs), options)), {}
+        return self._observations(self._envs.reset(seeds_of(seed, self.num_envs), options)), {}
 
     def step(
         self, actions: Float[np.ndarray, "N Ta Da"]
@@ -322,14 +322,3 @@ def _fitting_normalization(
                 f"normalization.{name}: {len(ends)} entries, expected {length} as the environment"
             )
     return normalization
-
-
-def _seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Sequence[int | None]:
-    if seed is None:
-        return [None] * num_envs
-    if isinstance(seed, Sequence):
-        if len(seed) != num_envs:
-            raise ValueError(f"seed: {len(seed)} entries, expected {num_envs}")
-        return seed
-    first = operator.index(seed)
-    return [first + i for i in range(num_envs)]

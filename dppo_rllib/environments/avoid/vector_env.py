@@ -14,6 +14,7 @@ from jaxtyping import Bool, Complex, Float, Float32
 from dppo_rllib.environments.avoid import MAX_EPISODE_STEPS, table
 from dppo_rllib.environments.avoid.arm import STEP_SECONDS, Rods, Rows
 from dppo_rllib.environments.avoid.picture import draw_table
+from dppo_rllib.environments.resetting import reseed, rows_to_reset
 
 MAX_CHANGE = 0.01  # of where the rod shall be, in x and in y
 _PENALTY = -0.1
@@ -87,12 +88,8 @@ class AvoidVectorEnv(VectorEnv):
             seed: Copy `i` gets `seed + i`, or the `i`-th of a list; its episodes follow from it.
             options: See above.
         """
-        if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-            for i, own in enumerate(seeds):
-                if own is not None:
-                    self._generators[i] = np.random.default_rng(own)
-        rows = np.flatnonzero((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        reseed(self._generators, seed)
+        rows = rows_to_reset(options, self.num_envs)
         self.rods.place(rows, self._starts(rows))
         self._steps[rows] = 0
         self._collided[rows] = self._ended[rows] = False

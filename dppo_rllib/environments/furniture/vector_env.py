@@ -21,6 +21,7 @@ from dppo_rllib.environments.furniture.rules import assembled, observations
 from dppo_rllib.environments.furniture.scene import BASE, CONTROL_HZ, PHYSICS_STEPS, scene
 from dppo_rllib.environments.furniture.simulation import Simulation
 from dppo_rllib.environments.furniture.starts import RANDOMNESS, draw
+from dppo_rllib.environments.resetting import reseed, rows_to_reset
 
 _RENDER_SIZE = (240, 320)
 _RENDER_CAMERA = "front"
@@ -125,12 +126,8 @@ class FurnitureVectorEnv(VectorEnv):
             seed: Copy `i` gets `seed + i`, or the `i`-th of a list; its episodes follow from it.
             options: See above.
         """
-        if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-            for i, own in enumerate(seeds):
-                if own is not None:
-                    self._generators[i] = np.random.default_rng(own)
-        rows = np.flatnonzero((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        reseed(self._generators, seed)
+        rows = rows_to_reset(options, self.num_envs)
         starts = [draw(self.assembly, self._randomness, self._generators[row]) for row in rows]
         self.simulation.start(rows, starts)
         self._steps[rows], self._ended[rows], self.joined[rows] = 0, False, False

@@ -25,6 +25,7 @@ from dppo_rllib.environments.kitchen.subtasks import (
     NUM_POSITIONS,
     Subtasks,
 )
+from dppo_rllib.environments.resetting import reseed, rows_to_reset
 
 MAX_SPEED = 2.0  # of a joint, that an action of 1 asks for
 _RENDER_SIZE = (360, 480)
@@ -108,12 +109,8 @@ class KitchenVectorEnv(VectorEnv):
             seed: Copy `i` gets `seed + i`, or the `i`-th of a list; its episodes follow from it.
             options: See above.
         """
-        if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-            for i, own in enumerate(seeds):
-                if own is not None:
-                    self._generators[i] = np.random.default_rng(own)
-        rows = np.flatnonzero((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        reseed(self._generators, seed)
+        rows = rows_to_reset(options, self.num_envs)
         self.kitchens.start(rows)
         self._look(rows)
         self._steps[rows], self._ended[rows], self._done[rows] = 0, False, False

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 
 from dppo_rllib.environments.locomotion.rules import Rules
 from dppo_rllib.environments.locomotion.simulation import Simulation
+from dppo_rllib.environments.resetting import rows_to_reset, seeds_of
 
 Results = tuple[
     Float[np.ndarray, "N Do"],
@@ -100,14 +101,14 @@ class LocomotionVectorEnv(VectorEnv):
             seed: Copy `i` gets `seed + i`, or the `i`-th of a list, as in Gymnasium.
             options: See above.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
-        for row in np.flatnonzero(mask):
+        seeds = seeds_of(seed, self.num_envs)
+        rows = rows_to_reset(options, self.num_envs)
+        for row in rows:
             env = self.envs[row]
-            env.reset(seed=None if seeds is None else seeds[int(row)])
+            env.reset(seed=seeds[row])
             place = row, self._now[row]
             self._positions[place], self._velocities[place] = env.data.qpos, env.data.qvel
-        self._steps[mask], self._ended[mask] = 0, False
+        self._steps[rows], self._ended[rows] = 0, False
         return self._rules.observations(*self._states()), {}
 
     def step(self, actions: Float[np.ndarray, "N Da"]) -> Results:

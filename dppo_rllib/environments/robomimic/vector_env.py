@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from dppo_rllib.environments.cameras import Cameras
 from dppo_rllib.environments.observation_spaces import RGB, STATE
+from dppo_rllib.environments.resetting import reseed, rows_to_reset
 from dppo_rllib.environments.robomimic.manipulation import (
     MANIPULATIONS,
     Manipulation,
@@ -127,13 +128,8 @@ class RobomimicVectorEnv(VectorEnv):
             seed: Copy `i` gets `seed + i`, or the `i`-th of a list; its episodes follow from it.
             options: See above.
         """
-        if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-            for i, own in enumerate(seeds):
-                if own is not None:
-                    self._generators[i] = np.random.default_rng(own)
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
-        rows = np.flatnonzero(mask)
+        reseed(self._generators, seed)
+        rows = rows_to_reset(options, self.num_envs)
         for row in rows:
             self.simulation.start(int(row), self._generators[row])
         self._steps[rows], self._ended[rows] = 0, False

@@ -17,6 +17,7 @@ from dppo_rllib.environments.furniture import NORMALIZED_BOUND
 from dppo_rllib.environments.furniture.isaac import sidecar
 from dppo_rllib.environments.furniture.isaac.client import Arrays, IsaacClient
 from dppo_rllib.environments.furniture.isaac.process import Order, Timeouts
+from dppo_rllib.environments.resetting import seeds_of
 
 _RANDOMNESS = ("low", "med")
 _QUATERNION = slice(3, 7)
@@ -201,10 +202,7 @@ def _states(arrays: Arrays, rows: Bool[np.ndarray, " N"]) -> Float32[np.ndarray,
 
 def _seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int] | None:
     """What seeds the one generator of all copies; None leaves it as it is."""
-    if seed is None:
-        return None
-    each = [seed + i for i in range(num_envs)] if isinstance(seed, int) else seed
-    return [own for own in each if own is not None] or None
+    return [own for own in seeds_of(seed, num_envs) if own is not None] or None
 
 
 def _check_choice(name: str, value: str, choices: Any) -> None:
