@@ -7,4 +7,5 @@ import tomllib
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-print(*project["dependencies"], *(line for name in sys.argv[1:] for line in extras[name]), sep="\n")
+named = " ".join(sys.argv[1:]).split()
+print(*project["dependencies"], *(line for name in named for line in extras[name]), sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -15,14 +16,17 @@ import pytest
 from dockerfile_parse import DockerfileParser
 from stubs import ROOT, Stubs, shellcheck, tool
 
+from dppo_rllib.environments.furniture.isaac.interpreter import VARIABLE
+
 FILE = ROOT / "docker/Dockerfile"
+WITH_ISAACGYM = ROOT / "docker/isaacgym.Dockerfile"
 # Where scripts of a RUN write: in the tests these are below a temporary directory.
 WRITTEN = ("/opt/dppo", "/results", "/wheels", "/var/lib/apt/lists")
 
 
-def steps() -> list[tuple[str, str]]:
+def steps(file: Path = FILE) -> list[tuple[str, str]]:
     """All instructions, each with its value on one line."""
-    parser = DockerfileParser(path=str(FILE), cache_content=True)
+    parser = DockerfileParser(fileobj=io.BytesIO(file.read_bytes()))
     return [
         (step["instruction"], step["value"])
         for step in parser.structure
@@ -30,8 +34,8 @@ def steps() -> list[tuple[str, str]]:
     ]
 
 
-def of(instruction: str) -> list[str]:
-    return [value for name, value in steps() if name == instruction]
+def of(instruction: str, file: Path = FILE) -> list[str]:
+    return [value for name, value in steps(file) if name == instruction]
 
 
 def script(value: str) -> str:
@@ -47,13 +51,14 @@ def named(beginning: str) -> str:
     return found
 
 
-def test_hadolint_finds_nothing():
-    command = [tool("hadolint"), "--no-fail", "--format", "json", str(FILE)]
+@pytest.mark.parametrize("file", [FILE, WITH_ISAACGYM], ids=lambda file: file.name)
+def test_hadolint_finds_nothing(file):
+    command = [tool("hadolint"), "--no-fail", "--format", "json", str(file)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert json.loads(output) == []
 
 
-@pytest.mark.parametrize("text", RUNS, ids=lambda text: text[:24])
+@pytest.mark.parametrize("text", RUNS + of("RUN", WITH_ISAACGYM), ids=lambda text: text[:24])
 def test_shellcheck_finds_nothing(text):
     shellcheck(text + "\n", name=text, shell="sh")
 
@@ -70,7 +75,7 @@ def test_the_image_is_not_root_has_labels_and_a_health_check():
 
 
 def test_versions_are_pinned():
-    arguments = dict(value.split("=") for value in of("ARG"))
+    arguments = dict(value.split("=", 1) for value in of("ARG"))
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", arguments["PYTHON"])
     assert f'version = "{arguments["VERSION"]}"' in (ROOT / "pyproject.toml").read_text()
     for text in RUNS:
@@ -111,6 +116,11 @@ def test_dockerignore_lets_in_what_is_copied_and_nothing_else():
     admitted = {rule[1:] for rule in rules if rule.startswith("!")}
     assert admitted == set(copied())
     assert all((ROOT / path).exists() for path in admitted)
+
+
+def default(argument: str) -> str:
+    values = dict(value.split("=", 1) for value in of("ARG") if "=" in value)
+    return values[argument].strip('"')
 
 
 class Image:
@@ -164,13 +174,43 @@ def test_user_and_results(image):
 def test_dependencies_are_those_of_the_package(image):
     pytest.importorskip("tomllib")
     image.stubs.add("pip")
-    image.run(named("python requirements.py"))
+    image.run(named("python requirements.py"), EXTRAS=default("EXTRAS"))
     lines = (image.root / "build/requirements.txt").read_text().splitlines()
     assert {"torch>=2.4", "mujoco>=3.3,<3.10"} <= set(lines)
     assert any(line.startswith("ray[default]") for line in lines)
     assert not any(line.startswith("pytest") for line in lines)
     (pip,) = (call for call in image.stubs.calls if call[0] == "pip")
     assert pip[-2:] == ["--requirement", "requirements.txt"]
+
+
+@pytest.mark.parametrize("packages", [[], ["furniture-bench==0.1", "robosuite==1.5.2"]])
+def test_packages_come_without_what_they_depend_on_where_that_is_said(image, packages):
+    image.stubs.add("pip")
+    image.run(named("echo"), WITHOUT_DEPENDENCIES=" ".join(packages))
+    calls = [call for call in image.stubs.calls if call[0] == "pip"]
+    assert [call[-len(packages) :] for call in calls] == ([packages] if packages else [])
+    assert all("--no-deps" in call for call in calls)
+
+
+def test_what_is_named_exists():
+    """In the commands of the page: extras of the package, and files."""
+    page = (ROOT / "docker/README.md").read_text()
+    extras = {name for text in re.findall(r'EXTRAS="(.+?)"', page) for name in text.split()}
+    project = (ROOT / "pyproject.toml").read_text()
+    assert {"furniture"} < extras
+    assert all(re.search(rf"^{name} = \[", project, re.MULTILINE) for name in extras)
+    assert all((ROOT / file).is_file() for file in re.findall(r"--file (\S+)", page))
+
+
+def test_isaacgyms_own_python_is_where_the_package_looks_for_it():
+    (variable,) = of("ENV", WITH_ISAACGYM)
+    name, _, python = variable.partition("=")
+    assert name == VARIABLE
+    installs = [text for text in of("RUN", WITH_ISAACGYM) if "uv pip install" in text]
+    assert len(installs) == 3
+    for text in installs:
+        assert text.count("uv pip install") == text.count(f"--python {python}")
+    assert of("USER", WITH_ISAACGYM)[-1] == "1000:1000"
 
 
 def test_pytorch_comes_from_its_cpu_index_in_one_image_only():
