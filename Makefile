@@ -5,6 +5,7 @@
 # make bench-policies   only that of the policies, into docs/policies.md
 # make bench-locomotion only that of Gymnasium's locomotion, into docs/locomotion.md
 # make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
+# make bench-furniture  only that of the Furniture-Bench tasks, into docs/furniture.md
 # make bench-datasets   only those of training samples, into docs/data.md
 # make bench-avoid-kitchen  only those of Avoid and Franka Kitchen, into docs/avoid.md, docs/kitchen.md
 # make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
@@ -12,8 +13,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench bench-datasets bench-locomotion bench-policies bench-robomimic \
-	bench-scaling bench-avoid-kitchen setup
+.PHONY: demo test test-slow bench bench-avoid-kitchen bench-datasets bench-furniture \
+	bench-locomotion bench-policies bench-robomimic bench-scaling setup
 
 setup: .venv/installed
 
@@ -49,6 +50,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.policies
 	$(BIN)/python -m benchmarks.locomotion
 	$(BIN)/python -m benchmarks.robomimic
+	$(BIN)/python -m benchmarks.furniture
 	$(BIN)/python -m benchmarks.datasets
 	$(BIN)/python -m benchmarks.avoid_kitchen
 
@@ -69,3 +71,7 @@ bench-robomimic: setup
 
 bench-avoid-kitchen: setup
 	$(BIN)/python -m benchmarks.avoid_kitchen --markdown docs
+
+# With mujoco_warp, too, where it is installed.
+bench-furniture: setup
+	$(BIN)/python -m benchmarks.furniture --markdown docs/furniture.md

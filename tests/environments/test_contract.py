@@ -42,7 +42,7 @@ IMPLEMENTATIONS = {
 }
 
 
-# The environment, the module that it needs, and its settings.
+# The environment, the modules that it needs, and its settings.
 SIMULATORS = {
     "hopper": ("Hopper-v5", "mujoco", {}),
     "walker2d": ("Walker2d-v5", "mujoco", {}),
@@ -50,6 +50,11 @@ SIMULATORS = {
     "avoid": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01}),
     "kitchen": ("dppo_rllib/Kitchen-v0", "gymnasium_robotics", {}),
     "one-leg": ("dppo_rllib/OneLegLow-v0", "furniture_bench", {}),
+    "one-leg warp": (
+        "dppo_rllib/OneLegLow-v0",
+        "furniture_bench mujoco_warp",
+        {"simulator": "mujoco_warp"},
+    ),
     "lamp": ("dppo_rllib/LampMed-v0", "furniture_bench", {}),
     "round-table": ("dppo_rllib/RoundTableLow-v0", "furniture_bench", {}),
     **{
@@ -57,9 +62,9 @@ SIMULATORS = {
         for name in ("lift", "can", "square", "transport")
     },
 }
-SLOW = ("one-leg", "lamp", "round-table", "can", "square", "transport")
+SLOW = ("one-leg", "one-leg warp", "lamp", "round-table", "can", "square", "transport")
 # Nothing can be gained after their time limit, which counts as termination.
-ENDED_BY_TIME = ("avoid", "one-leg", "lamp", "round-table")
+ENDED_BY_TIME = ("avoid", "one-leg", "one-leg warp", "lamp", "round-table")
 SIMULATED = {
     name: functools.partial(make_chunked_env, env, env_kwargs=settings)
     for name, (env, _, settings) in SIMULATORS.items()
@@ -75,9 +80,9 @@ IMPLEMENTATIONS |= SIMULATED
 )
 def build(request, closing):
     if request.param in SIMULATORS:
-        module = SIMULATORS[request.param][1]
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
+        for module in SIMULATORS[request.param][1].split():
+            if importlib.util.find_spec(module) is None:
+                pytest.skip(f"{module} is not installed")
 
     def build(num_envs=N):
         implementation = IMPLEMENTATIONS[request.param]

@@ -11,19 +11,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dppo_rllib.environments.furniture.scene import Scene
-from dppo_rllib.environments.furniture.starts import Start
-
-# Faster than this (m/s, rad/s) parts are flung by a fault of contact, not by hands or pushes.
-_MAX_SPEED, _MAX_SPIN = 20.0, 500.0
-_MAX_PENETRATION = 0.01
-# Of the original's step of 1/60 s forces act in the first of two parts: in both, parts would leave
-# the table at low randomness (the hood would slide a metre).
-_PUSH_STEPS, _FREE_STEPS = 4, 4
-_SETTLING_STEPS = 80
+from dppo_rllib.environments.furniture.stability import sound
+from dppo_rllib.environments.furniture.starts import (
+    FREE_STEPS,
+    PUSH_STEPS,
+    SETTLING_STEPS,
+    Start,
+)
 
 
 class Simulation:
-    """`N` copies that share a model; MuJoCo's own code steps each.
+    """`N` copies that share a model; MuJoCo's own code steps each. A `Simulator`.
 
     Args:
         scene: What is simulated.
@@ -37,24 +35,21 @@ class Simulation:
         obstacles: Where the obstacles are.
     """
 
-    device = "cpu"
+    device = torch.device("cpu")
     dtype = torch.float64
 
     def __init__(self, scene: Scene, num_envs: int, num_threads: int = 1):
         self.scene, model = scene, scene.model
         self.datas = [mujoco.MjData(model) for _ in range(num_envs)]
         self._qpos, self._qvel = np.zeros((num_envs, model.nq)), np.zeros((num_envs, model.nv))
-        self._obstacles = np.zeros((num_envs, 3))
+        self._obstacles, self._deepest = np.zeros((num_envs, 3)), np.zeros(num_envs)
         self.positions: Float[Tensor, "N nq"] = torch.from_numpy(self._qpos)
         self.velocities: Float[Tensor, "N nv"] = torch.from_numpy(self._qvel)
         self.obstacles: Float[Tensor, "N 3"] = torch.from_numpy(self._obstacles)
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
 
     def start(self, rows: Int[np.ndarray, " n"], starts: list[Start]) -> None:
-        """Begins episodes in some copies.
-
-        Parts are pushed for 1/120 s. A part that is to be held first settles, and stays there.
-        """
+        """Begins episodes in some copies."""
         for row, start in zip(rows, starts, strict=True):
             self._start(int(row), start)
 
@@ -65,11 +60,11 @@ class Simulation:
         data.ctrl[:7], data.ctrl[7:9] = start.joints, scene.assembly.gripper_width / 2
         data.mocap_pos[0] = start.obstacle
         data.xfrc_applied[list(scene.part_bodies)] = start.wrenches
-        mujoco.mj_step(model, data, nstep=_PUSH_STEPS)
+        mujoco.mj_step(model, data, nstep=PUSH_STEPS)
         data.xfrc_applied[:] = 0
-        mujoco.mj_step(model, data, nstep=_FREE_STEPS)
+        mujoco.mj_step(model, data, nstep=FREE_STEPS)
         if scene.hold is not None and scene.held is not None:
-            mujoco.mj_step(model, data, nstep=_SETTLING_STEPS)
+            mujoco.mj_step(model, data, nstep=SETTLING_STEPS)
             held = data.qpos[scene.held : scene.held + 7]
             data.mocap_pos[1], data.mocap_quat[1] = held[:3], held[3:]
             data.eq_active[scene.hold] = 1
@@ -84,43 +79,31 @@ class Simulation:
     def step(
         self, rows: Int[np.ndarray, " n"], controls: Float[Tensor, "N 9"], steps: int
     ) -> Bool[np.ndarray, " N"]:
-        """Physics steps of some copies under constant servo targets.
-
-        Args:
-            rows: Which.
-            controls: Of all copies.
-            steps: How many, of `scene.TIMESTEP`.
-
-        Returns:
-            Which of all copies have become unstable.
-        """
+        """Physics steps of some copies under constant servo targets."""
         targets = controls.numpy()
-        unstable = np.zeros(len(self.datas), bool)
+        failed, stepped = np.zeros((2, len(self.datas)), bool)
+        stepped[rows] = True
 
         def work(row: int) -> None:
             data = self.datas[row]
             data.ctrl[:] = targets[row]
             mujoco.mj_step(self.scene.model, data, nstep=steps)
-            unstable[row] = not self._sound(data)
+            failed[row] = data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number
             self._read(row)
 
         every = self._pool.map if self._pool else map
         list(every(work, rows.tolist()))
-        return unstable
-
-    def _sound(self, data: mujoco.MjData) -> bool:
-        if (
-            data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number
-            or not np.isfinite(data.qpos).all()
-        ):
-            return False
-        speeds = np.abs(data.qvel[9:].reshape(-1, 2, 3)).max(axis=(0, 2))
-        if (speeds > (_MAX_SPEED, _MAX_SPIN)).any():
-            return False
-        return not data.ncon or bool(data.contact.dist.min() > -_MAX_PENETRATION)
+        steady = sound(self.positions, self.velocities, torch.from_numpy(self._deepest))
+        return stepped & (failed | ~steady.numpy())
 
     def _read(self, row: int) -> None:
-        self._qpos[row], self._qvel[row] = self.datas[row].qpos, self.datas[row].qvel
+        data = self.datas[row]
+        self._qpos[row], self._qvel[row] = data.qpos, data.qvel
+        self._deepest[row] = data.contact.dist.min() if data.ncon else 0
+
+    def data(self, row: int) -> mujoco.MjData:
+        """MuJoCo's data of a copy."""
+        return self.datas[row]
 
     def close(self) -> None:
         """Ends the threads."""

@@ -28,6 +28,12 @@ class Randomness:
     torque: float
 
 
+# Of the original's step of 1/60 s forces act in the first of two parts: in both, parts would leave
+# the table at low randomness (the hood would slide a metre). In physics steps, as is how long a
+# part settles that is to be held.
+PUSH_STEPS, FREE_STEPS = 4, 4
+SETTLING_STEPS = 80
+
 RANDOMNESS = {
     "low": Randomness(np.radians(5), 0.02, 0.2, 0.007),
     "med": Randomness(np.radians(10), 0.04, 0.5, 0.01),

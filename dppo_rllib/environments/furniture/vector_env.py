@@ -19,7 +19,7 @@ from dppo_rllib.environments.furniture.control import finger_targets, joint_targ
 from dppo_rllib.environments.furniture.kinematics import Arm, Hand
 from dppo_rllib.environments.furniture.rules import assembled, observations
 from dppo_rllib.environments.furniture.scene import BASE, CONTROL_HZ, PHYSICS_STEPS, scene
-from dppo_rllib.environments.furniture.simulation import Simulation
+from dppo_rllib.environments.furniture.simulators import MUJOCO, Simulator, make_simulator
 from dppo_rllib.environments.furniture.starts import RANDOMNESS, draw
 from dppo_rllib.environments.resetting import reseed, rows_to_reset
 
@@ -52,11 +52,12 @@ class FurnitureVectorEnv(VectorEnv):
         randomness: Of the starts, "low" or "med".
         num_envs: `N`.
         max_episode_steps: The time limit; by default the benchmark's.
-        num_threads: That step the physics.
+        num_threads: That step the physics of "mujoco".
+        simulator: "mujoco", or "mujoco_warp": all copies at once, on a GPU if there is one.
         render_mode: "rgb_array" for `render`, or None.
 
     Raises:
-        ImportError: The meshes of furniture-bench are not there.
+        ImportError: The meshes of furniture-bench are not there, or mujoco_warp is not.
         ValueError: An argument is out of range.
         RuntimeError: Pictures are asked for that cannot be drawn here.
     """
@@ -69,6 +70,7 @@ class FurnitureVectorEnv(VectorEnv):
         *,
         max_episode_steps: int | None = None,
         num_threads: int = 1,
+        simulator: str = MUJOCO,
         render_mode: str | None = None,
     ):
         self.closed = True  # there is nothing to close yet
@@ -87,7 +89,7 @@ class FurnitureVectorEnv(VectorEnv):
             if value < 1:
                 raise ValueError(f"{name}={value}: expected at least 1")
         self.num_envs, self.render_mode = num_envs, render_mode
-        self.simulation = Simulation(made, num_envs, num_threads)
+        self.simulation: Simulator = make_simulator(simulator, made, num_envs, num_threads)
         self._arm = Arm(made.model, self.simulation.device, self.simulation.dtype)
         self._randomness = RANDOMNESS[randomness]
         self.metadata = {
@@ -110,7 +112,7 @@ class FurnitureVectorEnv(VectorEnv):
         self._steps = np.zeros(num_envs, np.int64)
         self._ended, self._held = np.ones((2, num_envs), bool)
         self.joined = np.zeros((num_envs, len(self.assembly.joints)), bool)
-        self._grasp = torch.full((num_envs,), -1.0, dtype=self.simulation.dtype)
+        self._grasp = self.simulation.positions.new_full((num_envs,), -1.0)
         self._shown = np.zeros((num_envs, width), np.float32)
         self.closed = False
 
@@ -152,11 +154,13 @@ class FurnitureVectorEnv(VectorEnv):
         """
         running = np.flatnonzero(~self._ended)
         self._let_go(running)
-        wanted = torch.as_tensor(np.asarray(actions), dtype=self.simulation.dtype).clamp(-1, 1)
-        unstable = self.simulation.step(running, self._controls(wanted), PHYSICS_STEPS)
+        sim = self.simulation
+        wanted = torch.as_tensor(np.asarray(actions), dtype=sim.dtype, device=sim.device)
+        unstable = sim.step(running, self._controls(wanted.clamp(-1, 1)), PHYSICS_STEPS)
         rows = running[~unstable[running]]
         new = np.zeros(self.joined.shape, bool)
-        new[rows] = assembled(self.assembly, self.poses()[rows]).numpy() & ~self.joined[rows]
+        fits = assembled(self.assembly, self.poses()).cpu().numpy()
+        new[rows] = fits[rows] & ~self.joined[rows]
         self.joined |= new
         self._look(rows)
         self._steps[running] += 1
@@ -176,7 +180,7 @@ class FurnitureVectorEnv(VectorEnv):
 
     def poses(self) -> Float[Tensor, "N things 7"]:
         """Of all parts and, last, of the obstacle: position in the world, quaternion (wxyz)."""
-        at = torch.tensor(self.simulation.scene.parts)[:, None] + torch.arange(7)
+        at = np.array(self.simulation.scene.parts)[:, None] + np.arange(7)
         obstacle = self.simulation.obstacles.new_zeros(self.num_envs, 1, 7)
         obstacle[:, 0, :3], obstacle[:, 0, 3] = self.simulation.obstacles, 1
         return torch.cat([self.simulation.positions[:, at], obstacle], dim=1)
@@ -196,7 +200,7 @@ class FurnitureVectorEnv(VectorEnv):
         away = bulb - bulb.new_tensor(BASE) - self.hand().position
         near = (away.abs() < _TOUCH).all(dim=-1)
         late = self._steps > self._limit / 2
-        rows = running[(self._held & (near.numpy() | late))[running]]
+        rows = running[(self._held & (near.cpu().numpy() | late))[running]]
         sim.release(rows)
         self._held[rows] = False
 
@@ -205,7 +209,7 @@ class FurnitureVectorEnv(VectorEnv):
             return
         sim, hand = self.simulation, self.hand()
         seen = observations(hand, sim.velocities[:, :7], sim.positions[:, 7:9], self.poses())
-        self._shown[rows] = seen.numpy()[rows]
+        self._shown[rows] = seen.cpu().numpy()[rows]
 
     def render(self) -> tuple[Any, ...]:
         """A picture of every copy, `[240, 320, 3]`.
@@ -219,7 +223,7 @@ class FurnitureVectorEnv(VectorEnv):
         """A picture of one copy, as `render`."""
         if self._film is None:
             raise ValueError(f"render_mode={self.render_mode!r}: expected 'rgb_array'")
-        return self._film.draw(self.simulation.datas[row])
+        return self._film.draw(self.simulation.data(row))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Frees threads and the OpenGL context."""

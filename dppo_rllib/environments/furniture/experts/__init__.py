@@ -75,11 +75,12 @@ class FurnitureExpert:
 
     def _views(self, rows: Int[np.ndarray, " n"]) -> list[View]:
         envs = self._envs
-        hand, poses = envs.hand(), envs.poses().numpy()
-        fingers = envs.simulation.positions[:, 7:9].sum(-1)
+        hand, poses = envs.hand(), envs.poses().cpu().numpy()
+        places, turns = hand.position.cpu().numpy(), hand.rotation.cpu().numpy()
+        fingers = envs.simulation.positions[:, 7:9].sum(-1).cpu().numpy()
         return [
             View(
-                Pose(hand.position[row].numpy(), Rotation.from_matrix(hand.rotation[row].numpy())),
+                Pose(places[row], Rotation.from_matrix(turns[row])),
                 float(fingers[row]),
                 [read_pose(pose) for pose in poses[row, :-1]],
                 poses[row, -1, :3] - BASE,
