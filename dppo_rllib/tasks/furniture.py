@@ -17,6 +17,7 @@ _REQUIRES = (
     Requirement(extra="furniture", module="trimesh"),
     Requirement(package="furniture-bench==0.1", options="--no-deps", module="furniture_bench"),
 )
+_REQUIRES_WARP = (*_REQUIRES, Requirement(extra="furniture-warp", module="mujoco_warp"))
 _REFERENCE = (
     "DPPO (arXiv 2409.00588), Furniture-Bench: 1,000 environments in IsaacGym, 50 human "
     "demonstrations; here MuJoCo and a scripted expert. One-leg on hardware: 16 of 20."
@@ -153,7 +154,12 @@ def _task(name: str, policy: str, task: str, randomness: str, settings: dict[str
             iterations=1000,
             reference=_REFERENCE,
             requires=_REQUIRES,
-            simulators={"isaacgym": Simulator(isaac.env_id(task, randomness))},
+            simulators={
+                "isaacgym": Simulator(isaac.env_id(task, randomness)),
+                "mujoco_warp": Simulator(
+                    env_id(task, randomness), {"simulator": "mujoco_warp"}, _REQUIRES_WARP
+                ),
+            },
         )
     )
 

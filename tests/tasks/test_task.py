@@ -45,6 +45,13 @@ def test_a_task_is_the_same_in_another_simulator_but_for_its_environment() -> No
     assert replace(here, **common) == replace(there, **common)
 
 
+def test_furniture_runs_on_mujoco_warp_as_well() -> None:
+    there = get_task("lamp-med@mujoco_warp")
+    assert there.env == get_task("lamp-med").env
+    assert there.env_config == {"simulator": "mujoco_warp"}
+    assert set(get_task("lamp-med").requires) < set(there.requires)
+
+
 def test_a_simulator_brings_arguments_besides_the_tasks_own() -> None:
     simulator = Simulator("Hopper-v4", {"frame_skip": 2}, (Requirement(extra="x", module="x"),))
     task = replace(HOPPER_MEDIUM, name="hopper-test", env_config={"healthy_reward": 0.0})
@@ -56,7 +63,7 @@ def test_a_simulator_brings_arguments_besides_the_tasks_own() -> None:
 
 @pytest.mark.parametrize("name", ["one-leg-low@bullet", "one-leg-low@", "hopper-medium@isaacgym"])
 def test_an_unknown_simulator_is_answered_with_those_that_there_are(name: str) -> None:
-    known = r"expected one of \['one-leg-low', 'one-leg-low@isaacgym'"
+    known = r"expected one of \['one-leg-low', 'one-leg-low@isaacgym', 'one-leg-low@mujoco_warp'"
     with pytest.raises(ValueError, match=known if "leg" in name else r"\['hopper-medium'\]"):
         get_task(name)
 
