@@ -36,7 +36,7 @@ def collect(
 ) -> None:
     """Make demonstrations: of a scripted expert, or of policies that PPO trains first."""
     from dppo_rllib.tasks import get_task, missing_requirements
-    from dppo_rllib.tasks.behaviour import BEHAVIOURS
+    from dppo_rllib.tasks.behaviour_specs import BEHAVIOURS
     from dppo_rllib.tasks.scripted import has_expert
 
     given = {"noise": noise, "imperfection": imperfection}
@@ -63,7 +63,7 @@ def collect(
 def _choices() -> str:
     """What demonstrations can be made of."""
     from dppo_rllib.tasks import get_task, task_names
-    from dppo_rllib.tasks.behaviour import BEHAVIOURS
+    from dppo_rllib.tasks.behaviour_specs import BEHAVIOURS
     from dppo_rllib.tasks.scripted import has_expert
 
     experts = [name for name in task_names() if has_expert(get_task(name))]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
-import gymnasium
 import numpy as np
 import ray
 import torch
@@ -26,37 +24,18 @@ from ray.rllib.utils.metrics import (
     SAMPLE_TIMER,
     WEIGHTS_SEQ_NO,
 )
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from dppo_rllib.environments import ChunkedVectorEnv, Normalization, make_chunked_env
+from dppo_rllib.environments import ChunkedVectorEnv
 from dppo_rllib.modules.chunk_module import CHAINS, LOG_PROBS, NOISE
 from dppo_rllib.modules.precision import autocast
 from dppo_rllib.modules.threads import torch_threads
+from dppo_rllib.rollouts.env_creation import make_configured_env
 from dppo_rllib.rollouts.episode_metrics import EpisodeMetrics
 from dppo_rllib.rollouts.evaluation import Observations, run_episodes
 from dppo_rllib.rollouts.rollout import Rollout, RolloutFailure, StepCount
 from dppo_rllib.rollouts.trajectories import Trajectories
 
-_VECTORIZATIONS = {
-    gymnasium.VectorizeMode.SYNC: "sync",
-    gymnasium.VectorizeMode.ASYNC: "async",
-    gymnasium.VectorizeMode.VECTOR_ENTRY_POINT: "auto",
-}
 SLOWEST_SAMPLE = "sample_slowest"  # beside RLlib's mean: what the others wait for
-
-
-def env_creator(config: AlgorithmConfig, context: EnvContext) -> str | Callable[..., Any]:
-    """The environment of a config as `make_chunked_env` takes it.
-
-    Names registered with Tune become callables on RLlib's `EnvContext`; other names are
-    Gymnasium ids.
-    """
-    env = config.env
-    if env is None:
-        raise ValueError("env=None: expected config.environment('<Gymnasium id>' or a callable)")
-    if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
-        return functools.partial(_global_registry.get(ENV_CREATOR, env), context)
-    return env
 
 
 class ChunkEnvRunner(EnvRunner, Checkpointable):
@@ -102,25 +81,12 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         """Creates the environments anew."""
         if self.env is not None:
             self.env.close()
-        env_config = self.config.env_config
         context = EnvContext(
-            env_config, worker_index=self.worker_index or 0, num_workers=self.num_workers
+            self.config.env_config,
+            worker_index=self.worker_index or 0,
+            num_workers=self.num_workers,
         )
-        creator = env_creator(self.config, context)
-        normalization = self.config.normalization
-        self.env = make_chunked_env(
-            creator,
-            self.num_envs,
-            act_steps=self.config.act_steps,
-            cond_steps=self.config.cond_steps,
-            img_cond_steps=self.config.img_cond_steps,
-            normalization=Normalization.from_dict(normalization) if normalization else None,
-            env_kwargs=None if isinstance(creator, functools.partial) else dict(env_config),
-            max_episode_steps=self.config.max_episode_steps,
-            vectorization=_VECTORIZATIONS[
-                gymnasium.VectorizeMode(self.config.gym_env_vectorize_mode)
-            ],
-        )
+        self.env = make_configured_env(self.config, context)
         self._needs_reset = True
         self._call_back(
             "on_environment_created", env=self.env, env_context=context, env_runner=self

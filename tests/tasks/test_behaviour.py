@@ -11,13 +11,12 @@ import ray
 from dppo_rllib.datasets.demonstrations import Demonstrations
 from dppo_rllib.datasets.lerobot import read_demonstrations
 from dppo_rllib.tasks.behaviour import (
-    BEHAVIOURS,
     BehaviourPolicy,
-    BehaviourSpec,
     CollectProgress,
     collect_demonstrations,
     train_behaviour,
 )
+from dppo_rllib.tasks.behaviour_specs import BEHAVIOURS, BehaviourSpec
 
 pytest.importorskip("mujoco")
 

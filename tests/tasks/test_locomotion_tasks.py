@@ -6,7 +6,7 @@ from official_presets import NETWORK, official_configs, settings_of
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.tasks import get_task
-from dppo_rllib.tasks.behaviour import BEHAVIOURS
+from dppo_rllib.tasks.behaviour_specs import BEHAVIOURS
 
 OFFICIAL = official_configs("gym")
 ROBOTS = ("hopper", "walker2d", "halfcheetah")
