@@ -23,7 +23,10 @@ def collect(
     ] = None,
     noise: Annotated[
         float | None,
-        typer.Option(min=0, help="On a scripted expert's actions, of half their range.  [0.05]"),
+        typer.Option(
+            min=0,
+            help="On a scripted expert's actions, of half their range.  [0.05; of Avoid 0.3]",
+        ),
     ] = None,
     imperfection: Annotated[
         float | None,

@@ -21,7 +21,7 @@ from dppo_rllib.tasks.task import Task, get_task
 
 # Of `dppo_rllib.environments.robomimic.experts`, which needs a simulator.
 EXPERT_TASKS = ("can", "lift", "square")
-DEFAULT_EPISODES, DEFAULT_NOISE, DEFAULT_IMPERFECTION = 200, 0.05, 1.0
+DEFAULT_EPISODES = 200
 _NUM_ENVS = 16
 
 
@@ -33,11 +33,13 @@ class _Expert:
         maker: What makes it of environments, an imperfection and the task's `expert`.
         tasks: Those that it solves, as they stand in the environment's settings; None for all.
         success: What the environments' infos call an episode that is worth keeping.
+        noise: That suits it.
     """
 
     maker: str
     tasks: tuple[str, ...] | None = None
     success: str = "success"
+    noise: float = 0.05
 
 
 _EXPERTS = {
@@ -48,7 +50,7 @@ _EXPERTS = {
         "dppo_rllib.environments.furniture.experts:FurnitureExpert", ("one_leg", "lamp")
     ),
     "dppo_rllib.environments.avoid:make_one": _Expert(
-        "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished"
+        "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished", noise=0.3
     ),
     "dppo_rllib.environments.kitchen:make_one": _Expert(
         "dppo_rllib.environments.kitchen.expert:KitchenExpert"
@@ -77,8 +79,8 @@ def collect_with_expert(
     path: str | Path,
     *,
     episodes: int = DEFAULT_EPISODES,
-    noise: float = DEFAULT_NOISE,
-    imperfection: float = DEFAULT_IMPERFECTION,
+    noise: float | None = None,
+    imperfection: float = 1.0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Recording:
@@ -90,7 +92,7 @@ def collect_with_expert(
         task: One with an expert.
         path: Directory of the new data set. Must not exist.
         episodes: To keep.
-        noise: See `record_successes`.
+        noise: See `record_successes`; None takes what suits the expert.
         imperfection: Multiplies how far off the expert is, on purpose.
         seed: Of everything.
         progress: Called with attempts and successes so far.
@@ -119,7 +121,7 @@ def collect_with_expert(
             envs,
             made,
             episodes=episodes,
-            noise=noise,
+            noise=expert.noise if noise is None else noise,
             success=expert.success,
             seed=seed,
             task=chosen.description,

@@ -1,5 +1,6 @@
 """The presets of Avoid, against what the authors' YAML files say."""
 
+import numpy as np
 import pytest
 from official_presets import (
     assert_iterations_agree,
@@ -10,6 +11,7 @@ from official_presets import (
 )
 
 from dppo_rllib.tasks import get_task
+from dppo_rllib.tasks.scripted import collect_with_expert
 
 OFFICIAL = official_configs("avoid")
 
@@ -30,3 +32,13 @@ def test_all_are_rewarded_for_the_first_way_and_show_a_second_one(name, other):
     task = get_task(name)
     assert task.env_config == {"way": 5}
     assert task.expert == {"ways": (5, other)}
+
+
+def test_demonstrations_are_as_noisy_as_suits_the_task(tmp_path):
+    made = {
+        name: collect_with_expert("avoid-m1", tmp_path / name, episodes=3, **noise)
+        for name, noise in {"own": {}, "same": {"noise": 0.3}, "less": {"noise": 0.05}}.items()
+    }
+    own, same, less = (made[name].demonstrations.actions for name in ("own", "same", "less"))
+    np.testing.assert_array_equal(own, same)
+    assert len(own) != len(less) or (own != less).any()
