@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 from dppo_rllib.checkpoints.evaluation import make_env
 from dppo_rllib.checkpoints.policy_checkpoint import PolicyCheckpoint
+from dppo_rllib.environments.chunked import normalized_states
 from dppo_rllib.environments.observation_spaces import STATE
 from dppo_rllib.modules.threads import torch_threads
 from dppo_rllib.rollouts.evaluation import policy_act
@@ -49,7 +50,9 @@ def trace_episodes(
         with torch_threads(1):  # small batches gain nothing from more
             while running.any():
                 state = obs[STATE][:, length - policy.cond_steps :]
-                seen = {**obs, STATE: state if known is None else known.normalize_obs(state)}
+                if known is not None:
+                    state = normalized_states(state, known, envs.metadata)
+                seen = {**obs, STATE: state}
                 obs, _, terminated, truncated, infos = envs.step(act(seen))
                 for i in np.flatnonzero(running):
                     executed = infos["env_steps"][i]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -59,8 +59,6 @@ class ChunkedVectorEnv(VectorEnv):
         self.normalization = normalization
         self.num_envs, self.render_mode = envs.num_envs, envs.render_mode
         self.metadata = {**envs.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-        ranged = normalization.obs_min is not None
-        self._bound = envs.metadata.get("normalized_bound", np.inf) if ranged else np.inf
         chunks = envs.action_space
         self._low, self._high = chunks.low, chunks.high
         histories = envs.observation_space
@@ -136,12 +134,9 @@ class ChunkedVectorEnv(VectorEnv):
 
     def _observations(self, histories: Histories) -> Observations:
         if isinstance(histories, dict):
-            return {STATE: self._normalized(histories[STATE]), RGB: histories[RGB]}
-        return {STATE: self._normalized(histories)}
-
-    def _normalized(self, states: np.ndarray) -> Float32[np.ndarray, "N To Do"]:
-        normalized = self.normalization.normalize_obs(states)
-        return normalized if self._bound == np.inf else normalized.clip(-self._bound, self._bound)
+            state = normalized_states(histories[STATE], self.normalization, self.metadata)
+            return {STATE: state, RGB: histories[RGB]}
+        return {STATE: normalized_states(histories, self.normalization, self.metadata)}
 
     def _simulator_actions(self, chunks: Float[np.ndarray, "N Ta Da"]) -> np.ndarray:
         if chunks.shape != self.action_space.shape:
@@ -152,6 +147,23 @@ class ChunkedVectorEnv(VectorEnv):
         actions = self.normalization.denormalize_action(chunks.clip(-1, 1))
         # Rounding, or a normalization with other ranges, may exceed what the simulator takes.
         return actions.astype(self._low.dtype, copy=False).clip(self._low, self._high)
+
+
+def normalized_states(
+    states: Float[np.ndarray, "N To Do"], normalization: Normalization, metadata: Mapping[str, Any]
+) -> Float32[np.ndarray, "N To Do"]:
+    """States as policies see them.
+
+    Args:
+        states: In the simulator's own units.
+        normalization: Of the policy.
+        metadata: The environments'; with `normalized_bound`, what is normalised is clipped to it.
+    """
+    normalized = normalization.normalize_obs(states)
+    bound = metadata.get("normalized_bound")
+    if bound is None or normalization.obs_min is None:
+        return normalized
+    return normalized.clip(-bound, bound)
 
 
 def make_chunked_env(

@@ -48,8 +48,8 @@ def test_every_third_state_is_what_the_policy_has_seen(normalization, cond_steps
         states = traces[:, step]
         expected = states if normalization is None else normalization.normalize_obs(states)
         np.testing.assert_allclose(obs["state"][:, -1], expected, rtol=1e-4, atol=1e-5)
-        obs, _, _, truncated, infos = envs.step(act(obs))
-    assert truncated.all() and (infos["env_steps"] == 1).all()
+        obs, _, terminated, _, infos = envs.step(act(obs))
+    assert terminated.all() and (infos["env_steps"] == 1).all()
     envs.close()
 
 
