@@ -28,7 +28,7 @@ class AvoidVectorEnv(VectorEnv):
     - Reward of a step: -0.1 for good once the rod has touched a pillar, and wherever it is left of
       0.2 or right of 0.8; else 1 beyond the finish line, and 1 more from where it took the way
       asked for. An episode ends by time alone, and as nothing can be gained after it, its time
-      limit counts as termination: what a critic imagines beyond would outweigh what is earned.
+      limit counts as termination.
     - `infos`, `[N]` each: `success`, the reward is the highest there is; `finished`, it is beyond
       the line and unpunished; and `ways [N, 3]`, see `table.note_ways`.
 
