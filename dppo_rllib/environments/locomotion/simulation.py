@@ -46,10 +46,16 @@ class Simulation:
         self._guesses = [data.qacc_warmstart[None] for data in datas]
         self._warnings = [data.warning.number for data in datas]
         self._steps_per_action = steps_per_action
-        self._state_size = mujoco.mj_stateSize(model, _STATE)
+        # Where chunks begin: known from the one before, and quicker to keep than to ask for.
+        self._states = np.zeros((len(self._datas), mujoco.mj_stateSize(model, _STATE)))
         self._rollout = Rollout(nthread=0)
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         self._num_threads = num_threads
+
+    def begin(self, rows: Rows) -> None:
+        """Takes over the states that the data of some copies were put into."""
+        for row in rows:
+            mujoco.mj_getState(self._model, self._datas[row], self._states[row], _STATE)
 
     def step(
         self, rows: Rows, chunks: Float[np.ndarray, "N Ta Da"]
@@ -66,12 +72,13 @@ class Simulation:
         """
         every, model = self._steps_per_action, self._model
         controls = np.repeat(chunks.astype(np.float64), every, axis=1)
-        states = np.zeros((*controls.shape[:2], self._state_size))
+        states = np.zeros((*controls.shape[:2], self._states.shape[1]))
         if self._pool is None:
             self._roll(rows, controls, states)
         else:
             parts = [rows[start :: self._num_threads] for start in range(self._num_threads)]
             list(self._pool.map(lambda part: self._roll(part, controls, states), parts))
+        self._states[rows] = states[rows, -1]
         last = states[:, every - 1 :: every]
         for row in rows[np.array(self._warnings)[rows].any(axis=1)]:
             last[row, _warned_at(states[row, :, 0]) // every :] = np.nan
@@ -84,13 +91,12 @@ class Simulation:
         controls: Float[np.ndarray, "N steps Da"],
         states: Float[np.ndarray, "N steps size"],
     ) -> None:
-        model, steps, start = [self._model], controls.shape[1], np.empty((1, self._state_size))
+        model, steps = [self._model], controls.shape[1]
         for row in rows:
-            mujoco.mj_getState(self._model, self._datas[row], start[0], _STATE)
             self._rollout.rollout(
                 model,
                 [self._datas[row]],
-                start,
+                self._states[row : row + 1],
                 controls[row : row + 1],
                 skip_checks=True,
                 nstep=steps,

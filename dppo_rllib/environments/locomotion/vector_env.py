@@ -108,6 +108,7 @@ class LocomotionVectorEnv(VectorEnv):
             env.reset(seed=seeds[row])
             place = row, self._now[row]
             self._positions[place], self._velocities[place] = env.data.qpos, env.data.qvel
+        self._simulation.begin(rows)
         self._steps[rows], self._ended[rows] = 0, False
         return self._rules.observations(*self._states()), {}
 

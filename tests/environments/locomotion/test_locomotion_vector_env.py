@@ -84,7 +84,9 @@ def test_a_simulation_that_diverges_is_cut_and_counted(closing):
     env.reset(seed=0)
     chunk = np.zeros(env.action_space.shape, np.float32)
     before = env.step(chunk)[0]["state"]
-    env._envs._envs.envs[1].data.qvel[:] = 1e9
+    copies = env._envs._envs
+    copies.envs[1].data.qvel[:] = 1e9
+    copies._simulation.begin(np.array([1]))
     obs, reward, terminated, truncated, infos = env.step(chunk)
     assert infos["invalid"].tolist() == truncated.tolist() == [False, True]
     assert not terminated.any() and infos["env_steps"].tolist() == [4, 0] and reward[1] == 0
