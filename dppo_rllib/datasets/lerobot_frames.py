@@ -15,7 +15,7 @@ from jaxtyping import Int64, UInt8
 from dppo_rllib.datasets.lerobot_files import decode_column, open_parquet_file, row_of
 from dppo_rllib.datasets.lerobot_images import decode_pictures
 from dppo_rllib.datasets.lerobot_index import EpisodeIndex
-from dppo_rllib.datasets.lerobot_layout import DONE, TERMINATED, TRUNCATED
+from dppo_rllib.datasets.lerobot_layout import DONE, SUCCESS, TERMINATED, TRUNCATED
 
 _EPISODE, _FRAME = "episode_index", "frame_index"
 
@@ -213,6 +213,6 @@ def _check_complete(
 
 
 def _dtype(column: str) -> type[np.generic]:
-    if column in (DONE, TERMINATED, TRUNCATED):
+    if column in (SUCCESS, DONE, TERMINATED, TRUNCATED):
         return np.bool_
     return np.float32
