@@ -93,6 +93,11 @@ class DatasetReader:
         """By episode, the Parquet file that holds it."""
         return self._index.files
 
+    def named_files(self) -> list[Path]:
+        """All Parquet files and videos that the metadata name, which may be missing."""
+        videos = [file for camera in self._index.videos.values() for file in camera.files]
+        return list(dict.fromkeys([*self.files, *videos]))
+
     @property
     def task(self) -> str:
         """What is done, in words."""
