@@ -138,7 +138,8 @@ def row_groups(
                 table = parquet.read_row_group(number, columns)
             except (pa.ArrowException, OSError) as error:
                 raise ValueError(
-                    f"{where} is no readable part of a Parquet file ({error})"
+                    f"{where}{_episodes_in(parquet, number)} is no readable part of a Parquet file "
+                    f"({error})"
                 ) from error
             episodes = decode_column(table, _EPISODE, None, np.int64, row_of(where))
             rows = np.flatnonzero(np.isin(episodes, wanted))
@@ -175,6 +176,15 @@ def _episode_range(parquet: pq.ParquetFile, group: int) -> tuple[int, int] | Non
             if statistics is not None and statistics.has_min_max:
                 return int(statistics.min), int(statistics.max)
     return None
+
+
+def _episodes_in(parquet: pq.ParquetFile, group: int) -> str:
+    """What to say of the episodes of a row group whose rows cannot be read."""
+    found = _episode_range(parquet, group)
+    if found is None:
+        return ""
+    first, last = found
+    return f" (episode {first})" if first == last else f" (episodes {first} to {last})"
 
 
 def _frames(group: RowGroup, index: EpisodeIndex) -> Int64[np.ndarray, " m"]:
