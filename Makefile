@@ -1,6 +1,7 @@
 # make demo   set up, then fine-tune the shipped Hopper policy: before, after, curve, videos
 # make test   set up, then every check and the default test suite
 # make test-slow   set up, then the tests that take longer: jobs, sweeps, every policy by command
+# make test-lerobot   whether LeRobot reads what we write; in an environment of its own, of 8 GB
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
 # make bench-locomotion only that of Gymnasium's locomotion, into docs/locomotion.md
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench bench-avoid-kitchen bench-datasets bench-furniture \
+.PHONY: demo test test-slow test-lerobot bench bench-avoid-kitchen bench-datasets bench-furniture \
 	bench-locomotion bench-policies bench-robomimic bench-scaling setup
 
 setup: .venv/installed
@@ -43,6 +44,13 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,dev,cluster]'
 	$(BIN)/pytest -m slow
+
+# Versions are those that LeRobot asks for; constraints.txt has newer ones.
+test-lerobot:
+	$(PYTHON) -m venv .venv-lerobot
+	.venv-lerobot/bin/python -m pip install --quiet --editable '.[lerobot]' \
+		pytest pytest-timeout hypothesis beartype
+	.venv-lerobot/bin/pytest tests/datasets/test_lerobot_itself.py
 
 bench: setup
 	$(BIN)/python -m benchmarks.scaling

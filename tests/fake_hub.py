@@ -34,9 +34,10 @@ class FakeHub:
         self._server.shutdown()
 
     def commit(self, repo, files):
-        """A new commit with these files (path -> bytes) beside the earlier ones."""
+        """A new commit with these files (path -> bytes, None deletes) beside the earlier ones."""
         before = self.commits.setdefault(repo, [])
         merged = {**(before[-1][1] if before else {}), **files}
+        merged = {path: content for path, content in merged.items() if content is not None}
         text = repr((len(before), sorted(merged.items())))
         before.append((hashlib.sha1(text.encode()).hexdigest(), merged))
         return before[-1][0]
@@ -129,6 +130,8 @@ class FakeHub:
                 entry = json.loads(line)
                 if entry["key"] == "file":
                     files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+                elif entry["key"] == "deletedFile":
+                    files[entry["value"]["path"]] = None
             sha = self.commit(repo, files)
             url = f"{self.endpoint}/datasets/{repo}/commit/{sha}"
             return jsonify({"commitUrl": url, "commitOid": sha, "success": True})

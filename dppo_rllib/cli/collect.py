@@ -87,14 +87,13 @@ def _with_expert(
             text = f"record, {successes} of {attempts} attempts"
             progress.update(bar, completed=min(successes, wanted), description=text)
 
-        recording = collect_with_expert(
+        collected = collect_with_expert(
             task, output, episodes=wanted, seed=seed, progress=show, **settings
         )
-    made, attempts = recording.demonstrations, recording.attempts
-    low, high = success_interval(made.num_episodes, attempts)
+    low, high = success_interval(wanted, collected.attempts)
     console.print(
-        f"{made.num_episodes} episodes, {made.num_frames:,} transitions, of {attempts} attempts: "
-        f"{made.num_episodes / attempts:.1%} succeed (95 % Wilson interval {low:.1%} to "
+        f"{wanted} episodes, {collected.frames:,} transitions, of {collected.attempts} attempts: "
+        f"{wanted / collected.attempts:.1%} succeed (95 % Wilson interval {low:.1%} to "
         f"{high:.1%}), in {output}"
     )
 

@@ -71,9 +71,7 @@ def _overview(summary: Summary, directory: str) -> Table:
     table.add_row("return", returns)
     ends = ", ".join(f"{count:,} {how}" for how, count in summary.ends.items() if count)
     table.add_row("ends", ends)
-    success = "not told"
-    if summary.success is not None:
-        success = f"{summary.success.mean():.1%} ({summary.success_rule})"
+    success = "not told" if summary.success is None else f"{summary.success.mean():.1%}"
     table.add_row("success", success)
     return table
 

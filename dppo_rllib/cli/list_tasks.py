@@ -44,7 +44,7 @@ def list_tasks() -> None:
 
 
 def _description(task: Task) -> str:
-    others = [f"@{simulator}" for simulator in sorted(task.simulators)]
+    others = [f"@{variant}" for variant in sorted(task.variants)]
     return f"{task.description}; also {', '.join(others)}" if others else task.description
 
 

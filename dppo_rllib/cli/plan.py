@@ -160,7 +160,7 @@ class Plan:
         task = _ready_task(task_name)
         parsed = parse_settings(settings)
         config = task.pretrain_config(parsed.get("dataset"), policy=policy)
-        _check_dataset(task, config, parsed.get("dataset_split"))
+        _check_dims(task, config)
         plan = cls(
             command="pretrain",
             task=task.name,
@@ -174,6 +174,7 @@ class Plan:
             **common,
         )
         plan._finish(learners, gpus_per_learner)
+        _check_values(config)
         return plan
 
     def _finish(self, learners: int, gpus_per_learner: float | None) -> None:
@@ -354,17 +355,22 @@ def _check_environment(task: Task, config: ChunkConfig) -> PolicyConfig:
     return config.policy_config(**shapes)
 
 
-def _check_dataset(task: Task, config: ChunkBCConfig, split: str | None) -> None:
-    assert config.normalization is not None and config.dataset is not None
+def _check_dims(task: Task, config: ChunkBCConfig) -> None:
+    assert config.normalization is not None
     for name, bound in (("obs_dim", "obs_min"), ("action_dim", "action_min")):
         given, expected = len(config.normalization[bound]), getattr(task, name)
         if given != expected:
             raise ValueError(
                 f"dataset={config.dataset}: {name}={given}, but task {task.name} has {expected}"
             )
-    # Pictures are read when they are trained on.
+
+
+def _check_values(config: ChunkBCConfig) -> None:
+    """Reads the demonstrations once, at a time no more than training may; pictures wait for it."""
+    assert config.dataset is not None
+    size = min(_CHECKED_BYTES, config.dataset_memory_limit or _CHECKED_BYTES)
     reader = DatasetReader(local_dataset(config.dataset), cameras=())
-    for block in reader.blocks(_CHECKED_BYTES, reader.split(split)):
+    for block in reader.blocks(size, reader.split(config.dataset_split)):
         reader.read(block)
 
 

@@ -137,13 +137,14 @@ class _EnvRecorder:
     def step(self, action: np.ndarray) -> bool:
         """Execute and record one action; returns True where it ended an episode."""
         action = np.clip(action.astype(np.float32), self.low, self.high)
-        observation, reward, terminated, truncated, _ = self.env.step(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
         episode = self._episode
         episode.observations.append(self.observation)
         if self.picture is not None:
             episode.pictures.append(self.picture)
         episode.actions.append(action)
         episode.rewards.append(float(reward))
+        episode.success.append(info.get("success"))
         # A fall in the very last step is a fall: the time limit adds nothing to it.
         episode.terminated = bool(terminated)
         episode.truncated = bool(truncated) and not terminated

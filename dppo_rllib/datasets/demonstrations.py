@@ -29,6 +29,8 @@ class Demonstrations:
         task: what is done, in words.
         observation_names: one name per observation dimension, or None.
         action_names: one name per action dimension, or None.
+        success: `[M]` bool, whether the task is done after the frame's action; None where it is not
+            known. It may be true before the end, and false again.
         images: `[M, C, H, W]` uint8, the channels of all cameras; None without pictures.
         camera_names: one name per camera, which share the channels evenly, 1 or 3 each. None names
             them `camera_0`, …, with 3 channels each, or the only one.
@@ -44,6 +46,7 @@ class Demonstrations:
     task: str = ""
     observation_names: tuple[str, ...] | None = None
     action_names: tuple[str, ...] | None = None
+    success: np.ndarray | None = None
     images: np.ndarray | None = None
     camera_names: tuple[str, ...] | None = None
 
@@ -113,6 +116,7 @@ class Demonstrations:
             terminated=self.terminated[rows],
             truncated=self.truncated[rows],
             episode_lengths=lengths,
+            success=None if self.success is None else self.success[rows],
             images=None if self.images is None else self.images[rows],
         )
 
@@ -141,9 +145,12 @@ class Demonstrations:
             ("rewards", np.float32, 1),
             ("terminated", np.bool_, 1),
             ("truncated", np.bool_, 1),
+            ("success", np.bool_, 1),
             ("episode_lengths", np.int64, 1),
         ):
             array = getattr(self, field)
+            if array is None and field == "success":
+                continue
             if array.dtype != dtype:
                 raise ValueError(f"{field} has dtype {array.dtype}, expected {np.dtype(dtype)}")
             if array.ndim != ndim:

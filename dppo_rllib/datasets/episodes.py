@@ -14,12 +14,16 @@ from dppo_rllib.datasets.demonstrations import Demonstrations
 
 @dataclass
 class Episode:
-    """The transitions of one episode, in order; pictures are channels first, or there are none."""
+    """The transitions of one episode, in order.
+
+    Pictures are channels first, or there are none. Success is None where a step does not tell it.
+    """
 
     observations: list[np.ndarray] = field(default_factory=list)
     pictures: list[np.ndarray] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    success: list[bool | None] = field(default_factory=list)
     terminated: bool = False
     truncated: bool = False
 
@@ -41,6 +45,7 @@ def as_demonstrations(episodes: Sequence[Episode], fps: float, task: str) -> Dem
     truncated = np.zeros(lengths.sum(), dtype=bool)
     terminated[last] = [e.terminated for e in episodes]
     truncated[last] = [e.truncated for e in episodes]
+    success = [told for episode in episodes for told in episode.success]
     demonstrations = Demonstrations(
         observations=np.concatenate([e.observations for e in episodes]),
         actions=np.concatenate([e.actions for e in episodes]),
@@ -50,6 +55,7 @@ def as_demonstrations(episodes: Sequence[Episode], fps: float, task: str) -> Dem
         episode_lengths=lengths,
         fps=fps,
         task=task,
+        success=np.array(success, bool) if any(told is not None for told in success) else None,
         images=_take_pictures(episodes, int(lengths.sum())),
     )
     demonstrations.validate()
@@ -104,6 +110,7 @@ def concatenate(parts: Iterable[Demonstrations]) -> Demonstrations:
         terminated=joined("terminated"),
         truncated=joined("truncated"),
         episode_lengths=joined("episode_lengths"),
+        success=None if first.success is None else joined("success"),
         images=None if first.images is None else joined("images"),
     )
 
@@ -131,6 +138,7 @@ _ALIKE: dict[str, Callable[[Demonstrations], Any]] = {
     "observations' width": lambda d: d.observations.shape[1:],
     "actions' width": lambda d: d.actions.shape[1:],
     "pictures' (C, H, W)": lambda d: None if d.images is None else d.images.shape[1:],
+    "success": lambda d: "not told" if d.success is None else "told",
     "camera_names": lambda d: d.camera_names,
     "observation_names": lambda d: d.observation_names,
     "action_names": lambda d: d.action_names,

@@ -13,7 +13,8 @@ _ADDRESS = re.compile(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?/?"
 _INSTALL = 'pip install "dppo_rllib[hub]"'
 _METADATA = ["meta/**"]
 # What a dataset is, and no more: an upload of a directory takes everything in it.
-_UPLOADED = ["meta/**", "data/**", "videos/**", "README.md"]
+_DATASET = [*_METADATA, "data/**", "videos/**"]
+_UPLOADED = [*_DATASET, "README.md"]
 
 
 def is_on_hub(address: str | PathLike[str]) -> bool:
@@ -69,6 +70,8 @@ def pinned(address: str) -> str:
 def push_dataset(path: str | PathLike[str], name: str, *, private: bool = False) -> str:
     """Puts a dataset onto the Hub, and tags it with its version, as LeRobot expects.
 
+    Of a dataset that is there already nothing is left but its card.
+
     Uses the token of `hf auth login`, or of the environment variable `HF_TOKEN`.
 
     Args:
@@ -90,7 +93,7 @@ def push_dataset(path: str | PathLike[str], name: str, *, private: bool = False)
     if _parts(address) != (name, None):
         raise ValueError(f"{name}: expected user/name")
     reader = DatasetReader(root)
-    for file in dict.fromkeys(reader.files):
+    for file in reader.named_files():
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing, expected by the dataset's metadata")
     try:
@@ -106,6 +109,7 @@ def push_dataset(path: str | PathLike[str], name: str, *, private: bool = False)
             folder_path=root,
             repo_type="dataset",
             allow_patterns=_UPLOADED,
+            delete_patterns=_DATASET,
             commit_message="Dataset of dppo_rllib",
         )
         if not (root / "README.md").exists():

@@ -15,7 +15,7 @@ from jaxtyping import Int64, UInt8
 from dppo_rllib.datasets.lerobot_files import decode_column, open_parquet_file, row_of
 from dppo_rllib.datasets.lerobot_images import decode_pictures
 from dppo_rllib.datasets.lerobot_index import EpisodeIndex
-from dppo_rllib.datasets.lerobot_layout import DONE, TERMINATED, TRUNCATED
+from dppo_rllib.datasets.lerobot_layout import DONE, SUCCESS, TERMINATED, TRUNCATED
 
 _EPISODE, _FRAME = "episode_index", "frame_index"
 
@@ -138,7 +138,8 @@ def row_groups(
                 table = parquet.read_row_group(number, columns)
             except (pa.ArrowException, OSError) as error:
                 raise ValueError(
-                    f"{where} is no readable part of a Parquet file ({error})"
+                    f"{where}{_episodes_in(parquet, number)} is no readable part of a Parquet file "
+                    f"({error})"
                 ) from error
             episodes = decode_column(table, _EPISODE, None, np.int64, row_of(where))
             rows = np.flatnonzero(np.isin(episodes, wanted))
@@ -177,6 +178,15 @@ def _episode_range(parquet: pq.ParquetFile, group: int) -> tuple[int, int] | Non
     return None
 
 
+def _episodes_in(parquet: pq.ParquetFile, group: int) -> str:
+    """What to say of the episodes of a row group whose rows cannot be read."""
+    found = _episode_range(parquet, group)
+    if found is None:
+        return ""
+    first, last = found
+    return f" (episode {first})" if first == last else f" (episodes {first} to {last})"
+
+
 def _frames(group: RowGroup, index: EpisodeIndex) -> Int64[np.ndarray, " m"]:
     """Of each row the number within its episode, which is one there can be."""
     frames = decode_column(group.table, _FRAME, None, np.int64, group.place)
@@ -213,6 +223,6 @@ def _check_complete(
 
 
 def _dtype(column: str) -> type[np.generic]:
-    if column in (DONE, TERMINATED, TRUNCATED):
+    if column in (SUCCESS, DONE, TERMINATED, TRUNCATED):
         return np.bool_
     return np.float32

@@ -7,6 +7,7 @@ FILE_AN_EPISODE = ("v2.0", "v2.1")
 OBSERVATION = "observation.state"
 ACTION = "action"
 REWARD = "next.reward"
+SUCCESS = "next.success"
 DONE = "next.done"
 TERMINATED = "next.terminated"
 TRUNCATED = "next.truncated"

@@ -20,6 +20,7 @@ from dppo_rllib.datasets.lerobot_layout import (
     INFO_PATH,
     OBSERVATION,
     REWARD,
+    SUCCESS,
     TERMINATED,
     TRUNCATED,
 )
@@ -36,9 +37,9 @@ def read_demonstrations(
     """Read a LeRobot dataset's states, actions, rewards, ends and pictures.
 
     Datasets of others may declare less than ours: without `next.reward` rewards are 0, without
-    `next.terminated` the `next.done` of an episode's last frame is a termination, and without that
-    the episode just stops. The words of several tasks are joined by "; ". Pictures are features
-    `observation.images.<camera>` of dtype "image" or "video".
+    `next.success` it is not known, without `next.terminated` the `next.done` of an episode's last
+    frame is a termination, and without that the episode just stops. The words of several tasks are
+    joined by "; ". Pictures are features `observation.images.<camera>` of dtype "image" or "video".
 
     Args:
         path: The dataset's directory.
@@ -92,6 +93,11 @@ class DatasetReader:
         """By episode, the Parquet file that holds it."""
         return self._index.files
 
+    def named_files(self) -> list[Path]:
+        """All Parquet files and videos that the metadata name, which may be missing."""
+        videos = [file for camera in self._index.videos.values() for file in camera.files]
+        return list(dict.fromkeys([*self.files, *videos]))
+
     @property
     def task(self) -> str:
         """What is done, in words."""
@@ -110,7 +116,8 @@ class DatasetReader:
     @property
     def frame_bytes(self) -> int:
         """Of a frame in `Demonstrations`."""
-        return 4 * (sum(self.dims) + 1) + 2 + int(np.prod(self.image_shape or 0))
+        flags = 2 + (SUCCESS in self.info["features"])
+        return 4 * (sum(self.dims) + 1) + flags + int(np.prod(self.image_shape or 0))
 
     def blocks(
         self, size: float, episodes: Int64[np.ndarray, " n"] | None = None
@@ -170,6 +177,7 @@ class DatasetReader:
             task=self.task,
             observation_names=self.names(OBSERVATION),
             action_names=self.names(ACTION),
+            success=columns.get(SUCCESS),
             images=images,
             camera_names=tuple(map(camera_name, self._cameras)) if self._cameras else None,
         )
@@ -178,7 +186,7 @@ class DatasetReader:
 
     def _dims(self) -> dict[str, int | None]:
         observation, action = self.dims
-        optional = (REWARD, DONE, TERMINATED, TRUNCATED)
+        optional = (REWARD, SUCCESS, DONE, TERMINATED, TRUNCATED)
         declared = {column: None for column in optional if column in self.info["features"]}
         return {OBSERVATION: observation, ACTION: action, **declared}
 

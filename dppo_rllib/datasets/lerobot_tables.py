@@ -19,6 +19,7 @@ from dppo_rllib.datasets.lerobot_layout import (
     IMAGES_PREFIX,
     OBSERVATION,
     REWARD,
+    SUCCESS,
     TERMINATED,
     TRUNCATED,
 )
@@ -46,6 +47,7 @@ def frame_columns(
         DONE: demonstrations.terminated | demonstrations.truncated,
         TERMINATED: demonstrations.terminated,
         TRUNCATED: demonstrations.truncated,
+        **({} if demonstrations.success is None else {SUCCESS: demonstrations.success}),
         "timestamp": (frame_index / demonstrations.fps).astype(np.float32),
         "frame_index": frame_index,
         "episode_index": np.repeat(first_episode + np.arange(len(lengths)), lengths),

@@ -7,13 +7,13 @@ Kept are the first successes by number, not those that finish first, which would
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Int
 from scipy.signal import lfilter
 
 from dppo_rllib.datasets.demonstrations import Demonstrations
@@ -57,17 +57,17 @@ class ScriptedExpert(Protocol):
 
 
 @dataclass(frozen=True)
-class Recording:
-    """Successful episodes, and what they have cost.
+class Success:
+    """An episode that has succeeded.
 
     Attributes:
-        demonstrations: The episodes.
-        seeds: Of the environment in each, `[E]`.
-        attempts: Episodes until there were as many.
+        demonstration: What was done in it.
+        seed: Of its environment.
+        attempts: Those until then, this one included.
     """
 
-    demonstrations: Demonstrations
-    seeds: Int64[np.ndarray, " E"]
+    demonstration: Demonstrations
+    seed: int
     attempts: int
 
 
@@ -86,7 +86,7 @@ def record_successes(
     seed: int = 0,
     task: str = "",
     progress: AttemptProgress | None = None,
-) -> Recording:
+) -> Iterator[Success]:
     """Lets an expert try until so many episodes have succeeded.
 
     An episode ends, truncated, once its success has been reported `hold_steps` times in a row, or
@@ -95,20 +95,20 @@ def record_successes(
 
     Args:
         envs: The copies. They leave episodes that have ended alone (`AutoresetMode.DISABLED`),
-            report success, `[N]`, in their infos, and may report `invalid`.
+            report `success`, `[N]`, in their infos, which is recorded, and may report `invalid`.
         expert: Acts in them.
         episodes: To keep.
         noise: Standard deviation of what is added to actions, as a share of half their range,
             correlated over about 4 steps.
         hold_steps: See above.
-        success: The key of it in the infos.
+        success: What the infos call the success above, if it is another than that of the task.
         seed: Of everything.
         task: What the episodes show, in words.
         progress: See `AttemptProgress`.
 
-    Returns:
-        The episodes in order of their numbers. Actions are those executed: with noise, clipped to
-        their bounds. Pictures are channels first.
+    Yields:
+        The episodes in order of their numbers, each once all before it have ended. Actions are
+        those executed: with noise, clipped to their bounds. Pictures are channels first.
 
     Raises:
         ValueError: An argument is out of range, or the environments restart by themselves.
@@ -116,8 +116,17 @@ def record_successes(
     """
     _check(envs, episodes, noise, hold_steps)
     attempts = _Attempts(envs, expert, noise, hold_steps, success, seed)
-    counted = -1
-    while (enough := attempts.enough(episodes)) is None:
+    fps = float(envs.metadata.get("render_fps") or 30.0)
+    counted, yielded = -1, 0
+    while True:
+        for number, episode in attempts.settled():
+            demonstration = as_demonstrations([episode], fps, task)
+            yield Success(demonstration, _env_seed(seed, number), number + 1)
+            yielded += 1
+            if yielded == episodes:
+                if progress is not None:
+                    progress(number + 1, episodes)
+                return
         tried, kept = attempts.counts()
         if tried >= _MAX_ATTEMPTS * episodes:
             raise RuntimeError(
@@ -128,15 +137,6 @@ def record_successes(
             progress(tried, kept)
             counted = tried
         attempts.step(wanted=episodes - kept)
-    if progress is not None:
-        progress(enough, episodes)
-    kept_numbers = sorted(number for number in attempts.kept if number < enough)
-    fps = float(envs.metadata.get("render_fps") or 30.0)
-    return Recording(
-        as_demonstrations([attempts.kept[number] for number in kept_numbers], fps, task),
-        np.array([_env_seed(seed, number) for number in kept_numbers], np.int64),
-        enough,
-    )
 
 
 @dataclass
@@ -168,7 +168,8 @@ class _Attempts:
         self._running: dict[int, _Attempt] = {}
         self._results: dict[int, bool] = {}
         self._observations: Any = None
-        self.kept: dict[int, Episode] = {}
+        self._kept: dict[int, Episode] = {}
+        self._settled = 0
         action = envs.single_action_space
         self._low, self._high = action.low, action.high  # type: ignore[attr-defined]
         _, rgb = split_observation_space(envs.single_observation_space)
@@ -178,16 +179,13 @@ class _Attempts:
         """Attempts that have finished, and successes among them."""
         return len(self._results), sum(self._results.values())
 
-    def enough(self, episodes: int) -> int | None:
-        """With how many attempts, all of them finished, there are so many successes; or None."""
-        successes = 0
-        for number in range(self._begun):
-            if number not in self._results:
-                return None
-            successes += self._results[number]
-            if successes == episodes:
-                return number + 1
-        return None
+    def settled(self) -> Iterator[tuple[int, Episode]]:
+        """Successes with their numbers, once all attempts before them have finished."""
+        while self._settled in self._results:
+            number = self._settled
+            self._settled += 1
+            if number in self._kept:
+                yield number, self._kept.pop(number)
 
     def step(self, wanted: int) -> None:
         """Begins attempts in free copies, where so many successes are wanted yet; then a step."""
@@ -201,6 +199,7 @@ class _Attempts:
         self._observations, rewards, terminated, truncated, infos = self._envs.step(actions)
         invalid = np.asarray(infos.get("invalid", np.zeros(len(actions))), bool)
         for row in rows.tolist():
+            self._running[row].episode.success.append(bool(infos["success"][row]))
             self._judge(
                 row,
                 float(rewards[row]),
@@ -262,7 +261,7 @@ class _Attempts:
             self._results[attempt.number] = succeeded
             if succeeded:
                 episode.terminated, episode.truncated = ended, not ended
-                self.kept[attempt.number] = episode
+                self._kept[attempt.number] = episode
 
 
 def _sequence(seed: int, number: int) -> list[np.random.SeedSequence]:

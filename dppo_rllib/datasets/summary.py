@@ -16,13 +16,13 @@ from dppo_rllib.datasets.lerobot_layout import (
     DONE,
     OBSERVATION,
     REWARD,
+    SUCCESS,
     TERMINATED,
     TRUNCATED,
     VIDEO,
 )
 from dppo_rllib.datasets.lerobot_reader import DatasetReader
 
-_SUCCESS = "next.success"
 # Frames that are kept for plots, spread evenly.
 _SAMPLE = 20_000
 
@@ -71,8 +71,8 @@ class Summary:
         columns: Summaries of `observation.state`, `action` and, where there are some, rewards.
         returns: `[E]`, undiscounted; None without rewards.
         ends: How many episodes end in which way.
-        success: `[E]`; None where nothing tells it.
-        success_rule: What tells it.
+        success: `[E]`, in any frame; None without `next.success`. Rewards do not tell it: 1 may be
+            one of several subtasks.
     """
 
     version: str
@@ -85,7 +85,6 @@ class Summary:
     returns: Float64[np.ndarray, " E"] | None
     ends: dict[str, int]
     success: Bool[np.ndarray, " E"] | None
-    success_rule: str
 
 
 def summarize(path: str | Path) -> Summary:
@@ -115,8 +114,7 @@ def summarize(path: str | Path) -> Summary:
         columns={name: tally.summary() for name, tally in scan.tallies.items()},
         returns=scan.returns if REWARD in scan.read else None,
         ends=scan.ends(),
-        success=scan.success(),
-        success_rule=_SUCCESS if _SUCCESS in scan.read else "a reward of 1, others are 0",
+        success=scan.flagged.get(SUCCESS),
     )
 
 
@@ -135,7 +133,7 @@ class _Scan:
 
     def __init__(self, reader: DatasetReader) -> None:
         features = reader.info["features"]
-        optional = (REWARD, DONE, TERMINATED, TRUNCATED, _SUCCESS)
+        optional = (REWARD, DONE, TERMINATED, TRUNCATED, SUCCESS)
         self._flags = [name for name in optional[1:] if name in features]
         numbers = [OBSERVATION, ACTION, *([REWARD] if REWARD in features else [])]
         self.read = ["episode_index", "frame_index", *numbers, *self._flags]
@@ -145,10 +143,8 @@ class _Scan:
             name: _Tally(reader.names(name), dims.get(name, 1), stride) for name in numbers
         }
         self.returns = np.zeros(reader.num_episodes)
-        self._binary = REWARD in features
-        self._rewarded = np.zeros(reader.num_episodes, bool)
         self._last = reader.lengths - 1
-        self._ended = {name: np.zeros(reader.num_episodes, bool) for name in self._flags}
+        self.flagged = {name: np.zeros(reader.num_episodes, bool) for name in self._flags}
 
     def add(self, group: RowGroup) -> None:
         for name, tally in self.tallies.items():
@@ -157,31 +153,24 @@ class _Scan:
             if name == REWARD:
                 rewards = np.nan_to_num(values[:, 0], posinf=0, neginf=0)
                 np.add.at(self.returns, group.episodes, rewards)
-                self._binary &= bool(np.isin(rewards, (0, 1)).all())
-                self._rewarded[group.episodes[rewards == 1]] = True
         frames = group.table["frame_index"].to_numpy()
         last = frames == self._last[group.episodes]
         for name in self._flags:
             flags = pc.fill_null(group.table[name], False).to_numpy().astype(bool)
             # Success may come before the end; only the last frame ends an episode.
-            counted = flags if name == _SUCCESS else flags & last
-            self._ended[name][group.episodes[counted]] = True
+            counted = flags if name == SUCCESS else flags & last
+            self.flagged[name][group.episodes[counted]] = True
 
     def ends(self) -> dict[str, int]:
         """By way of ending."""
         none = np.zeros(len(self.returns), bool)
-        terminated = self._ended.get(TERMINATED, self._ended.get(DONE, none))
-        truncated = self._ended.get(TRUNCATED, none) & ~terminated
+        terminated = self.flagged.get(TERMINATED, self.flagged.get(DONE, none))
+        truncated = self.flagged.get(TRUNCATED, none) & ~terminated
         return {
             "terminated": int(terminated.sum()),
             "truncated": int(truncated.sum()),
             "just stop": int((~terminated & ~truncated).sum()),
         }
-
-    def success(self) -> Bool[np.ndarray, " E"] | None:
-        if _SUCCESS in self._ended:
-            return self._ended[_SUCCESS]
-        return self._rewarded if self._binary and self._rewarded.any() else None
 
 
 @dataclass(eq=False)

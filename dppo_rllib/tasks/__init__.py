@@ -10,8 +10,8 @@ import dppo_rllib.tasks.robomimic  # noqa: F401  registers them
 from dppo_rllib.tasks.locomotion import HOPPER_MEDIUM
 from dppo_rllib.tasks.task import (
     Requirement,
-    Simulator,
     Task,
+    Variant,
     get_task,
     missing_requirements,
     register,
@@ -21,8 +21,8 @@ from dppo_rllib.tasks.task import (
 __all__ = [
     "HOPPER_MEDIUM",
     "Requirement",
-    "Simulator",
     "Task",
+    "Variant",
     "get_task",
     "missing_requirements",
     "register",

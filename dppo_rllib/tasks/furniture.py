@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dppo_rllib.environments.furniture import RANDOMNESS_NAMES, env_id, isaac
-from dppo_rllib.tasks.task import Requirement, Simulator, Task, register
+from dppo_rllib.tasks.task import Requirement, Task, Variant, register
 
 _REQUIRES = (
     Requirement(extra="furniture", module="trimesh"),
@@ -154,9 +154,9 @@ def _task(name: str, policy: str, task: str, randomness: str, settings: dict[str
             iterations=1000,
             reference=_REFERENCE,
             requires=_REQUIRES,
-            simulators={
-                "isaacgym": Simulator(isaac.env_id(task, randomness)),
-                "mujoco_warp": Simulator(
+            variants={
+                "isaacgym": Variant(isaac.env_id(task, randomness)),
+                "mujoco_warp": Variant(
                     env_id(task, randomness), {"simulator": "mujoco_warp"}, _REQUIRES_WARP
                 ),
             },

@@ -1,7 +1,8 @@
 """MuJoCo locomotion: policies pre-trained on mediocre demonstrations learn to run faster.
 
 `hopper-medium`, `walker2d-medium` and `halfcheetah-medium` begin with demonstrations; `…-scratch`
-learns from random weights, one action at a time.
+learns from random weights, one action at a time. `hopper-medium@v4`, and so on, is the same in
+Gymnasium's older environment.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dppo_rllib.tasks.task import Requirement, Task, register
+from dppo_rllib.tasks.task import Requirement, Task, Variant, register
 
 _DATA = Path(__file__).parent / "data"
 _SHIPPED = ("hopper",)  # robots whose demonstrations and policy come along
@@ -35,6 +36,11 @@ _WALKERS_GAUSSIAN = {
 }
 # cfg/gym/scratch/NAME-v2/ppo_{diffusion,gaussian}_mlp.yaml
 _SCRATCH = {"horizon_steps": 1, "act_steps": 1, "clip_param": 0.1, "num_epochs": 10}
+
+
+def _older(env: str) -> dict[str, Variant]:
+    """The version that D4RL's data sets were recorded in."""
+    return {"v4": Variant(env.replace("-v5", "-v4"), requires=(_MUJOCO,))}
 
 
 def _medium(
@@ -68,6 +74,7 @@ def _medium(
                 "are returns."
             ),
             requires=(_MUJOCO,),
+            variants=_older(env),
         )
     )
 
@@ -115,6 +122,7 @@ def _scratch(
                 "environments, 1,000 steps an iteration."
             ),
             requires=(_MUJOCO,),
+            variants=_older(env),
         )
     )
 

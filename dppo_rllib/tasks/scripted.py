@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -15,8 +16,9 @@ import dppo_rllib.environments.avoid
 import dppo_rllib.environments.furniture
 import dppo_rllib.environments.kitchen
 import dppo_rllib.environments.robomimic  # noqa: F401  registers what has experts
+from dppo_rllib.datasets.demonstrations import Demonstrations
 from dppo_rllib.datasets.lerobot import write_demonstrations
-from dppo_rllib.datasets.scripted import Recording, record_successes
+from dppo_rllib.datasets.scripted import record_successes
 from dppo_rllib.tasks.task import Task, get_task
 
 # Of `dppo_rllib.environments.robomimic.experts`, which needs a simulator.
@@ -58,6 +60,19 @@ _EXPERTS = {
 }
 
 
+@dataclass(frozen=True)
+class Collected:
+    """What has been written, and what it has cost.
+
+    Attributes:
+        frames: Of all episodes.
+        attempts: Until there were as many successes.
+    """
+
+    frames: int
+    attempts: int
+
+
 def has_expert(task: Task) -> bool:
     """Whether a scripted expert solves the task's environment."""
     return _solved(task) is not None
@@ -83,10 +98,11 @@ def collect_with_expert(
     imperfection: float = 1.0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Recording:
+) -> Collected:
     """Lets a task's expert try until so many episodes have succeeded; writes a LeRobot data set.
 
-    The expert itself says how long it may take, which can be longer than the task's episodes.
+    An episode is written as soon as it is known to be one of them; the data set appears whole. The
+    expert itself says how long it may take, which can be longer than the task's episodes.
 
     Args:
         task: One with an expert.
@@ -109,17 +125,14 @@ def collect_with_expert(
     solved = _solved(chosen)
     if solved is None:
         raise ValueError(f"task {chosen.name}: has no scripted expert")
-    if Path(path).exists():  # said before minutes of simulation, not after
-        raise FileExistsError(f"path = {path}: exists already; collection writes a new directory")
     spec, expert = solved
     kwargs = {**spec.kwargs, **chosen.env_config, "max_episode_steps": sys.maxsize}
     make_envs, make_expert = resolve_name(str(spec.vector_entry_point)), resolve_name(expert.maker)
-    envs = make_envs(num_envs=min(_NUM_ENVS, episodes), **kwargs)
-    try:
-        made = make_expert(envs, imperfection=imperfection, **chosen.expert)
-        recording = record_successes(
+    frames = attempts = 0
+    with closing(make_envs(num_envs=min(_NUM_ENVS, episodes), **kwargs)) as envs:
+        successes = record_successes(
             envs,
-            made,
+            make_expert(envs, imperfection=imperfection, **chosen.expert),
             episodes=episodes,
             noise=expert.noise if noise is None else noise,
             success=expert.success,
@@ -127,7 +140,13 @@ def collect_with_expert(
             task=chosen.description,
             progress=progress,
         )
-    finally:
-        envs.close()
-    write_demonstrations(recording.demonstrations, path)
-    return recording
+
+        def demonstrations() -> Iterator[Demonstrations]:
+            nonlocal frames, attempts
+            for success in successes:
+                frames += success.demonstration.num_frames
+                attempts = success.attempts
+                yield success.demonstration
+
+        write_demonstrations(demonstrations(), path)
+    return Collected(frames, attempts)

@@ -51,11 +51,11 @@ class Requirement:
 
 
 @dataclass(frozen=True)
-class Simulator:
-    """What else a task can run in.
+class Variant:
+    """The same task in another simulator, or in another version of its environment.
 
     Attributes:
-        env: Gymnasium id of the same environment there.
+        env: Gymnasium id of that environment.
         env_config: Its arguments, besides the task's.
         requires: What must be installed for it, in place of what the task requires.
     """
@@ -91,7 +91,7 @@ class Task:
         expert: Settings of the environment's scripted expert, where it has one.
         reference: Where the settings come from, and published results.
         requires: What must be installed for it.
-        simulators: What else it can run in, by name; `get_task("NAME@SIMULATOR")` is it there.
+        variants: What else it can run in, by name; `get_task("NAME@VARIANT")` is it there.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Task:
     expert: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
     requires: tuple[Requirement, ...] = ()
-    simulators: Mapping[str, Simulator] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.env, (str, type)):
@@ -269,16 +269,16 @@ def task_names() -> list[str]:
 
 
 def get_task(name: str) -> Task:
-    """The task of that name, or by `"NAME@SIMULATOR"` the same task in another simulator.
+    """The task of that name, or by `"NAME@VARIANT"` one of its variants.
 
     Raises:
         ValueError: There is none.
     """
     if name in _TASKS:
         return _TASKS[name]
-    base, at, simulator = name.partition("@")
+    base, at, variant = name.partition("@")
     if at and base in _TASKS:
-        return _elsewhere(_TASKS[base], simulator)
+        return _variant(_TASKS[base], variant)
     close = difflib.get_close_matches(name, _TASKS, n=3, cutoff=0.4)
     raise ValueError(
         f"task {name!r}: unknown; "
@@ -287,20 +287,20 @@ def get_task(name: str) -> Task:
     )
 
 
-def _elsewhere(task: Task, name: str) -> Task:
-    if name not in task.simulators:
-        others = [f"{task.name}@{other}" for other in sorted(task.simulators)]
+def _variant(task: Task, name: str) -> Task:
+    if name not in task.variants:
+        others = [f"{task.name}@{other}" for other in sorted(task.variants)]
         raise ValueError(
-            f"task '{task.name}@{name}': unknown simulator; expected one of {[task.name, *others]}"
+            f"task '{task.name}@{name}': unknown variant; expected one of {[task.name, *others]}"
         )
-    other = task.simulators[name]
+    other = task.variants[name]
     return replace(
         task,
         name=f"{task.name}@{name}",
         env=other.env,
         env_config={**task.env_config, **other.env_config},
         requires=other.requires,
-        simulators={},
+        variants={},
     )
 
 

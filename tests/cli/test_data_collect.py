@@ -68,6 +68,7 @@ def test_an_expert_is_told_what_its_task_wants_to_see(collect, tmp_path: Path):
     assert set(np.where(ways < 0.35, 5, np.where(ways > 0.62, 8, 0)).tolist()) == {5, 8}
     # Whichever way is taken: all are kept, one of them is rewarded.
     assert set(demos.rewards[last].tolist()) == {1, 2}
+    assert (demos.success[last] == (demos.rewards[last] == 2)).all()
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def dataset(tmp_path: Path) -> Path:
         rewards=last.astype(np.float32),
         terminated=np.zeros(10, bool),
         truncated=last,
+        success=np.arange(10) == 2,
         episode_lengths=np.array([4, 6]),
         fps=20,
         task="reach",
@@ -54,7 +55,7 @@ def test_a_table_tells_what_there_is(dataset: Path) -> None:
         "steps an episode 5 on average, 4 to 6",
         "return 1 on average, 1 to 1",
         "ends 2 truncated",
-        "success 100.0% (a reward of 1, others are 0)",
+        "success 50.0%",
         "action 0 -1 1",
         "speed 4 4 4 0 constant",
     ):

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from dppo_rllib import DiffusionBCConfig, DPPOConfig
-from dppo_rllib.cli.plan import _check_environment
+from dppo_rllib.cli.plan import _check_environment, _check_values
+from dppo_rllib.datasets import DatasetReader
 from dppo_rllib.environments import PixelReach
-from dppo_rllib.tasks import Task
+from dppo_rllib.tasks import Task, get_task
 
 SEEN: dict[str, Any] = {"env": PixelReach, "obs_dim": 2, "action_dim": 2}
 
@@ -35,3 +36,22 @@ def test_a_policy_that_does_not_fit_what_the_environment_shows_is_refused(
 def test_what_fits_is_let_through() -> None:
     task = Task(name="seen", description="", **SEEN)
     _check_environment(task, DPPOConfig().training(vision={}))
+
+
+def test_demonstrations_are_checked_in_the_memory_that_they_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    real = DatasetReader.read
+
+    def noted(reader: DatasetReader, episodes: Any) -> Any:
+        demonstrations = real(reader, episodes)
+        read.append(demonstrations.num_frames * reader.frame_bytes)
+        return demonstrations
+
+    monkeypatch.setattr(DatasetReader, "read", noted)
+    dataset = get_task("hopper-medium").dataset
+    for limit in (None, 1e6):
+        _check_values(DiffusionBCConfig().training(dataset=dataset, dataset_memory_limit=limit))
+    whole, *parts = read
+    assert sum(parts) == whole and max(parts) < 1e6

@@ -103,6 +103,17 @@ def test_only_last_frames_end_an_episode_and_a_fall_at_the_limit_is_a_fall() -> 
     assert demos.terminated.sum() + demos.truncated.sum() == 60
 
 
+def test_success_is_that_of_each_step_where_the_environment_tells_it() -> None:
+    class Succeeding(CountingEnv):
+        def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            state, *rest, _ = super().step(action)
+            return state, *rest, {"success": state[1] == 2}
+
+    assert record_episodes(CountingEnv, noise, episodes=3).success is None
+    demos = record_episodes(Succeeding, noise, episodes=11, num_envs=4)
+    assert (demos.success == (demos.observations[:, 1] == 1)).all()
+
+
 def test_long_episodes_are_as_likely_as_short_ones() -> None:
     # Every environment owes a fixed number of episodes: the lengths are those that the
     # environments drew, whichever finished first.

@@ -101,6 +101,20 @@ def test_a_dataset_is_pushed_and_read_back(server, filmed_dataset, filmed):
     assert (read.images == filmed.images).all()
 
 
+def test_of_what_was_pushed_before_only_the_card_stays(
+    server, tmp_path, make_demonstrations, other
+):
+    large = make_demonstrations(lengths=(3000,) * 8, observation_dim=20)
+    large = write_demonstrations(large, tmp_path / "large", data_files_size_in_mb=1)
+    (large / "README.md").write_text("Mine.")
+    push_dataset(large, NAME)
+    push_dataset(other, NAME)
+    _, files = server.commits[NAME][-1]
+    here = {p.relative_to(other).as_posix() for p in other.rglob("*.*")}
+    assert set(files) == {*here, "README.md", ".gitattributes"}
+    assert read_demonstrations(local_dataset(ADDRESS)).num_episodes == 1
+
+
 def test_pushing_again_moves_the_tag(server, dataset, other):
     push_dataset(dataset, NAME)
     (other / "README.md").write_text("---\nlicense: mit\n---\nMine.")

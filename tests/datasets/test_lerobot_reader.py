@@ -182,7 +182,7 @@ def test_a_flipped_bit_is_found(tmp_path, make_demonstrations):
     content = bytearray((path / DATA_FILE).read_bytes())
     content[2000] ^= 1  # within the floats of the states
     (path / DATA_FILE).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{DATA_FILE}: row group 0 is no readable part of a Parq"):
+    with pytest.raises(ValueError, match=rf"{DATA_FILE}: row group 0 \(episode 0\) is no r"):
         read_demonstrations(path)
 
 
@@ -296,7 +296,7 @@ def test_only_row_groups_of_the_episodes_are_read(tmp_path, make_demonstrations)
     content = bytearray((path / DATA_FILE).read_bytes())
     content[2000] ^= 1  # within the first row group
     (path / DATA_FILE).write_bytes(content)
-    with pytest.raises(ValueError, match="row group 0 is no readable part"):
+    with pytest.raises(ValueError, match=r"row group 0 \(episode 0\) is no readable part"):
         read_demonstrations(path, episodes=[0])
     read = read_demonstrations(path, episodes=[11, 7])
     assert_same(read, demonstrations.select([11, 7]))

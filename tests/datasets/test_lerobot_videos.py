@@ -11,6 +11,7 @@ from lerobot_v2_files import write_old
 
 from dppo_rllib.datasets import read_demonstrations, read_image_shape, write_demonstrations
 from dppo_rllib.datasets.convert import lerobot_episodes
+from dppo_rllib.datasets.hub import push_dataset
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -136,3 +137,9 @@ def test_pictures_of_another_size_are_refused(filmed_v3):
     encode(filmed_v3 / VIDEO_FILE, levels(14)[:, :16])
     with pytest.raises(ValueError, match="episode 0: pictures are 16 x 48, expected 32 x 48"):
         read_demonstrations(filmed_v3)
+
+
+def test_a_dataset_that_lacks_a_video_is_not_pushed(filmed_v3):
+    (filmed_v3 / VIDEO_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=r"file-000\.mp4 is missing"):
+        push_dataset(filmed_v3, "someone/lift")

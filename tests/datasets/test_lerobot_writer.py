@@ -62,6 +62,14 @@ def test_info_has_every_field(tmp_path, make_demonstrations):
     assert features["index"] == {"dtype": "int64", "shape": [1], "names": None}
 
 
+def test_success_has_lerobots_column_where_it_is_known(tmp_path, make_demonstrations):
+    root = write_demonstrations(make_demonstrations(success=np.ones(14, bool)), tmp_path / "d")
+    info = json.loads((root / "meta/info.json").read_text())
+    assert info["features"]["next.success"] == {"dtype": "bool", "shape": [1], "names": None}
+    assert pq.read_table(root / DATA_FILE)["next.success"].type == pa.bool_()
+    assert json.loads((root / "meta/stats.json").read_text())["next.success"]["mean"] == [1.0]
+
+
 def test_a_fraction_of_fps_is_kept(tmp_path, make_demonstrations):
     path = write_demonstrations(make_demonstrations(fps=12.5), tmp_path / "d")
     assert json.loads((path / "meta/info.json").read_text())["fps"] == 12.5

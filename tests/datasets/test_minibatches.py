@@ -187,7 +187,7 @@ def test_damage_is_named_when_it_is_reached(store):
     content[place + 60] ^= 1
     (path / DATA_FILE).write_bytes(content)
     samples = streamed(path, 200, horizon_steps=2)
-    with pytest.raises(ValueError, match=f"{DATA_FILE}: row group 2 is no readable part"):
+    with pytest.raises(ValueError, match=rf"{DATA_FILE}: row group 2 \(episode 2\) is no r"):
         list(minibatches(samples, 16, None))
 
 

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
+from recordings import record_all
 
 from dppo_rllib.datasets.scripted import record_successes
 
@@ -73,7 +74,7 @@ class Adder:
 
 def record(num_envs: int = 4, pixels: bool = False, lazy: float = 0.2, **kwargs: Any) -> Any:
     envs = Counters(num_envs, pixels)
-    return record_successes(envs, Adder(envs, lazy), **{"episodes": 12, "noise": 0.2} | kwargs)
+    return record_all(envs, Adder(envs, lazy), **{"episodes": 12, "noise": 0.2} | kwargs)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -96,7 +97,7 @@ def test_only_what_has_succeeded_and_lasted_is_kept() -> None:
 
 def test_an_episode_that_the_environment_ends_with_success_is_kept_as_it_ended() -> None:
     envs = Counters(4, ends=True)
-    demos = record_successes(envs, Adder(envs), episodes=12, noise=0.2).demonstrations
+    demos = record_all(envs, Adder(envs), episodes=12, noise=0.2).demonstrations
     last = demos.episode_starts + demos.episode_lengths - 1
     assert demos.terminated[last].all() and demos.terminated.sum() == 12
     assert not demos.truncated.any()
@@ -110,14 +111,14 @@ def test_success_has_the_name_that_it_is_given() -> None:
             return *rest, {"success": infos["success"] & False, "reached": infos["success"]}
 
     envs = Renamed(4)
-    recording = record_successes(envs, Adder(envs), episodes=3, success="reached")
+    recording = record_all(envs, Adder(envs), episodes=3, success="reached")
     assert recording.demonstrations.num_episodes == 3
 
 
 def test_noise_is_a_share_of_the_range_of_actions() -> None:
     envs = Counters(1)
     envs.single_action_space = gym.spaces.Box(-10, 10, (2,), np.float32)
-    demos = record_successes(envs, Adder(envs, 0.0), episodes=20, noise=0.05).demonstrations
+    demos = record_all(envs, Adder(envs, 0.0), episodes=20, noise=0.05).demonstrations
     assert 0.4 < (demos.actions[:, 0] - 1).std() < 0.6
     assert (demos.actions[:, 1] == 0.5).all()
 
@@ -126,6 +127,22 @@ def test_simulations_that_have_failed_are_no_success() -> None:
     demos = record(episodes=60).demonstrations
     goals = demos.observations[demos.episode_starts, 1]
     assert 13 not in goals and {12, 14} <= set(goals)
+
+
+def test_success_is_recorded_step_by_step() -> None:
+    demos = record(hold_steps=3).demonstrations
+    assert (demos.success == (demos.rewards == 1)).all() and not demos.success.all()
+
+
+def test_episodes_come_while_others_are_tried() -> None:
+    seen: list[tuple[int, int]] = []
+    envs = Counters(2)
+    successes = record_successes(
+        envs, Adder(envs), episodes=12, progress=lambda *done: seen.append(done)
+    )
+    first = next(successes)
+    assert seen[-1][0] < 6 and first.demonstration.num_episodes == 1
+    assert len(list(successes)) == 11 and seen[-1][0] > 12
 
 
 def test_the_number_of_copies_changes_nothing() -> None:
@@ -206,4 +223,4 @@ def test_environments_that_restart_by_themselves_are_refused() -> None:
     envs = Counters(2)
     envs.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
     with pytest.raises(ValueError, match="DISABLED"):
-        record_successes(envs, Adder(envs), episodes=1)
+        record_all(envs, Adder(envs), episodes=1)

@@ -1,12 +1,10 @@
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lerobot_v2_files import write_old
 
-from dppo_rllib.datasets import write_demonstrations
+from dppo_rllib.datasets import read_demonstrations, write_demonstrations
 from dppo_rllib.datasets.summary import summarize
 
 DATA_FILE = "data/chunk-000/file-000.parquet"
@@ -62,23 +60,20 @@ def test_constant_dimensions_are_found(tmp_path, make_demonstrations):
     assert summary.columns[STATE].constant.tolist() == [False, False, True, False]
 
 
-def test_a_reward_of_one_is_success_where_others_are_zero(tmp_path, make_demonstrations):
+def test_a_reward_of_one_is_not_taken_for_success(tmp_path, make_demonstrations):
     rewards = np.zeros(14, np.float32)
-    rewards[[3, 4, 13]] = 1
-    summary = summarize(write_demonstrations(make_demonstrations(rewards=rewards), tmp_path / "d"))
-    assert summary.success.tolist() == [True, False, True]
-    assert summary.success_rule.startswith("a reward of 1")
+    rewards[[3, 4, 13]] = 1  # as for one of a kitchen's four subtasks
+    made = make_demonstrations(rewards=rewards)
+    assert summarize(write_demonstrations(made, tmp_path / "d")).success is None
 
 
-def test_success_that_is_recorded_is_told(dataset):
-    set_column(dataset, "next.success", pa.array([False] * 3 + [True] + [False] * 10))
-    file = dataset / "meta/info.json"
-    info = json.loads(file.read_text())
-    info["features"]["next.success"] = {"dtype": "bool", "shape": [1], "names": None}
-    file.write_text(json.dumps(info))
-    summary = summarize(dataset)
-    assert summary.success.tolist() == [True, False, False]
-    assert summary.success_rule == "next.success"
+@pytest.mark.parametrize("old", [False, True])
+def test_success_that_is_recorded_is_told(tmp_path, make_demonstrations, old):
+    success = np.arange(14) == 3  # and not at the episode's end
+    made = make_demonstrations(success=success)
+    path = write_old(made, tmp_path / "d") if old else write_demonstrations(made, tmp_path / "d")
+    assert summarize(path).success.tolist() == [True, False, False]
+    np.testing.assert_array_equal(read_demonstrations(path).success, success)
 
 
 def test_cameras_are_told(filmed_dataset):

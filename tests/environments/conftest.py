@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +9,13 @@ import pytest
 from dppo_rllib.environments import make_chunked_env
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+DRAW = """
+import gymnasium
+env = gymnasium.make("Hopper-v5", render_mode="rgb_array", width=64, height=48)
+env.reset()
+env.render()
+env.close()
+"""
 
 
 @pytest.fixture
@@ -51,3 +61,22 @@ def make(request, make_serial):
         return make_serial(env, num_envs, vectorization=request.param, **kwargs)
 
     return make
+
+
+@pytest.fixture
+def with_opengl():
+    """Runs a script in a process that can draw; skips where there is none.
+
+    A driver that crashes must not take the tests along. Whether one can draw tells Gymnasium's
+    environment, not what is tested.
+    """
+
+    def run(script, *arguments):
+        command = [sys.executable, "-c", script, *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    for backend in ("egl", "osmesa"):
+        environment = {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
+        if run(DRAW).returncode == 0:
+            return run
+    pytest.skip("no OpenGL")

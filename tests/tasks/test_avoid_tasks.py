@@ -10,7 +10,8 @@ from official_presets import (
     preset,
 )
 
-from dppo_rllib.tasks import get_task
+from dppo_rllib.datasets import read_demonstrations
+from dppo_rllib.tasks import get_task, scripted
 from dppo_rllib.tasks.scripted import collect_with_expert
 
 OFFICIAL = official_configs("avoid")
@@ -35,10 +36,23 @@ def test_all_are_rewarded_for_the_first_way_and_show_a_second_one(name, other):
 
 
 def test_demonstrations_are_as_noisy_as_suits_the_task(tmp_path):
-    made = {
-        name: collect_with_expert("avoid-m1", tmp_path / name, episodes=3, **noise)
-        for name, noise in {"own": {}, "same": {"noise": 0.3}, "less": {"noise": 0.05}}.items()
-    }
-    own, same, less = (made[name].demonstrations.actions for name in ("own", "same", "less"))
+    for name, noise in {"own": {}, "same": {"noise": 0.3}, "less": {"noise": 0.05}}.items():
+        collect_with_expert("avoid-m1", tmp_path / name, episodes=3, **noise)
+    read = {name: read_demonstrations(tmp_path / name) for name in ("own", "same", "less")}
+    own, same, less = (read[name].actions for name in read)
     np.testing.assert_array_equal(own, same)
     assert len(own) != len(less) or (own != less).any()
+
+
+def test_demonstrations_are_written_as_they_come(tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(scripted, "write_demonstrations", lambda parts, _: next(iter(parts)))
+    scripted.collect_with_expert(
+        "avoid-m1", tmp_path / "d", episodes=40, progress=lambda *done: tried.append(done[0])
+    )
+    assert tried[-1] < 40
+
+
+def test_demonstrations_that_are_there_are_kept(tmp_path):
+    with pytest.raises(FileExistsError, match="exists already"):
+        collect_with_expert("avoid-m1", tmp_path, episodes=1)

@@ -89,3 +89,14 @@ def test_dimensions_are_those_of_the_environment(robot, start):
 def test_demonstrations_are_collected_where_the_task_is_learned(robot):
     task = get_task(f"{robot}-medium")
     assert BEHAVIOURS[task.name].env == task.env
+
+
+@pytest.mark.parametrize("stage", ["medium", "scratch"])
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_each_is_there_in_the_version_of_d4rls_data(robot, stage):
+    task, older = get_task(f"{robot}-{stage}"), get_task(f"{robot}-{stage}@v4")
+    assert (task.env[-3:], older.env) == ("-v5", task.env.replace("-v5", "-v4"))
+    assert (older.dataset, older.base_policy) == (task.dataset, task.base_policy)
+    env = make_chunked_env(older.env, 1, act_steps=1, cond_steps=1)
+    assert env.observation_space["state"].shape[-1] == older.obs_dim
+    env.close()

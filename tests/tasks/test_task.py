@@ -9,8 +9,8 @@ from dppo_rllib.networks import DiffusionMLPConfig
 from dppo_rllib.tasks import (
     HOPPER_MEDIUM,
     Requirement,
-    Simulator,
     Task,
+    Variant,
     get_task,
     missing_requirements,
     register,
@@ -41,7 +41,7 @@ def test_a_task_is_the_same_in_another_simulator_but_for_its_environment() -> No
     assert there.name == "one-leg-low-unet@isaacgym"
     assert (here.env, there.env) == ("dppo_rllib/OneLegLow-v0", "dppo_rllib/OneLegLowIsaac-v0")
     assert missing_requirements(there) == []
-    common = {"name": "one", "env": "any", "requires": (), "simulators": {}}
+    common = {"name": "one", "env": "any", "requires": (), "variants": {}}
     assert replace(here, **common) == replace(there, **common)
 
 
@@ -52,19 +52,21 @@ def test_furniture_runs_on_mujoco_warp_as_well() -> None:
     assert set(get_task("lamp-med").requires) < set(there.requires)
 
 
-def test_a_simulator_brings_arguments_besides_the_tasks_own() -> None:
-    simulator = Simulator("Hopper-v4", {"frame_skip": 2}, (Requirement(extra="x", module="x"),))
+def test_a_variant_brings_arguments_besides_the_tasks_own() -> None:
+    variant = Variant("Hopper-v4", {"frame_skip": 2}, (Requirement(extra="x", module="x"),))
     task = replace(HOPPER_MEDIUM, name="hopper-test", env_config={"healthy_reward": 0.0})
-    register(replace(task, simulators={"old": simulator}))
+    register(replace(task, variants={"old": variant}))
     there = get_task("hopper-test@old")
     assert there.env_config == {"healthy_reward": 0.0, "frame_skip": 2}
-    assert (there.env, there.requires) == ("Hopper-v4", simulator.requires)
+    assert (there.env, there.requires) == ("Hopper-v4", variant.requires)
 
 
 @pytest.mark.parametrize("name", ["one-leg-low@bullet", "one-leg-low@", "hopper-medium@isaacgym"])
-def test_an_unknown_simulator_is_answered_with_those_that_there_are(name: str) -> None:
+def test_an_unknown_variant_is_answered_with_those_that_there_are(name: str) -> None:
     known = r"expected one of \['one-leg-low', 'one-leg-low@isaacgym', 'one-leg-low@mujoco_warp'"
-    with pytest.raises(ValueError, match=known if "leg" in name else r"\['hopper-medium'\]"):
+    with pytest.raises(
+        ValueError, match=known if "leg" in name else r"\['hopper-medium', 'hopper-medium@v4'\]"
+    ):
         get_task(name)
 
 

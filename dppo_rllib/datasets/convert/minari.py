@@ -119,17 +119,30 @@ def _from_arrow(data: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not folders:
         raise ValueError(f"{data}: holds neither {_HDF5} nor directories 0, 1, … of Arrow files")
     for folder in sorted(folders, key=lambda folder: int(folder.name)):
-        files = sorted(folder.glob("*.arrow"))
+        files = sorted(folder.glob("*.arrow"), key=_part_number)
         if not files:
-            raise FileNotFoundError(f"{folder}: holds no .arrow file, expected one")
+            raise FileNotFoundError(f"{folder}: holds no .arrow file, expected at least one")
         try:
-            with pa.OSFile(str(files[0])) as source, pa.ipc.open_file(source) as reader:
-                table = reader.read_all().combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{files[0]}: is no readable Arrow file ({error})") from error
-        _check_names(table.column_names, str(files[0]))
+            table = pa.concat_tables([_read_arrow(file) for file in files])
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{folder}: its files have other columns each ({error})") from error
+        _check_names(table.column_names, str(folder))
         columns = {name: table[name].combine_chunks() for name in table.column_names}
-        yield str(files[0]), columns
+        yield str(folder), columns
+
+
+def _read_arrow(file: Path) -> pa.Table:
+    try:
+        with pa.OSFile(str(file)) as source, pa.ipc.open_file(source) as reader:
+            return reader.read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{file}: is no readable Arrow file ({error})") from error
+
+
+def _part_number(file: Path) -> tuple[int, str]:
+    """Of `part-<number>.arrow`, as pyarrow calls them: 2 before 10."""
+    number = file.stem.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0, file.name
 
 
 def _check_names(present: Any, where: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 
 from dppo_rllib.datasets.demonstrations import Demonstrations
 from dppo_rllib.environments.observation_spaces import channel_axis
@@ -22,6 +22,7 @@ def one_episode(
     truncated: bool,
     fps: float | int,
     task: str,
+    success: Bool[np.ndarray, " T"] | None = None,
     images: UInt8[np.ndarray, "T C H W"] | None = None,
     camera_names: tuple[str, ...] | None = None,
 ) -> Demonstrations:
@@ -36,6 +37,7 @@ def one_episode(
         truncated: Whether it was cut.
         fps: Environment steps per second.
         task: What is done, in words.
+        success: As in `Demonstrations`.
         images: As in `Demonstrations`.
         camera_names: As in `Demonstrations`.
 
@@ -65,6 +67,7 @@ def one_episode(
         episode_lengths=np.array([steps], np.int64),
         fps=fps,
         task=task,
+        success=success,
         images=images,
         camera_names=camera_names,
     )

@@ -182,13 +182,20 @@ def _pieces(file: Path, waiting: dict[str, list[_Piece]]) -> Iterator[tuple[str,
                 )
             for group in range(parquet.num_row_groups):
                 where = f"{file}: row group {group}"
-                for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                for batch in _batches(parquet, group, where):
                     if _EPISODES in columns:
                         yield from _episode_pieces(batch, where)
                     else:
                         yield from _step_pieces(batch, where, waiting)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file}: is no readable Parquet file ({error})") from error
+
+
+def _batches(parquet: pq.ParquetFile, group: int, where: str) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from parquet.iter_batches(_BATCH_ROWS, row_groups=[group])
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{where} is no readable part of a Parquet file ({error})") from error
 
 
 def _episode_pieces(batch: pa.RecordBatch, where: str) -> Iterator[tuple[str, _Piece]]:

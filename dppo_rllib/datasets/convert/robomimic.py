@@ -57,7 +57,8 @@ def robomimic_episodes(
     late, are then computed anew.
 
     Episodes are truncated at their end, whatever `dones` says: these tasks do not terminate.
-    Where a file has no rewards, they are 0.
+    Where a demonstration has no rewards, they are 0; where all have some, success is a reward of 1,
+    which robosuite gives for nothing less.
 
     Args:
         path: The HDF5 file.
@@ -311,6 +312,7 @@ def _episode(
         truncated=True,
         fps=recording.fps,
         task=_IN_WORDS[manipulation.name] if task is None else task,
+        success=rewards >= 1 if recording.rewarded else None,
         images=images,
         camera_names=None if images is None else manipulation.cameras,
     )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
+from dppo_rllib.datasets.convert.hdf5_file import read_rows
+
 if TYPE_CHECKING:
     from dppo_rllib.environments.robomimic.manipulation import Manipulation
 
@@ -46,6 +48,7 @@ class Recording:
         version: robosuite's, as the file tells it; "" if it does not.
         fps: Steps a second.
         demos: Groups of h5py.
+        rewarded: Whether all of them have rewards.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class Recording:
     version: str
     fps: int
     demos: tuple[Any, ...]
+    rewarded: bool
 
     def array(self, demo: Any, name: str, width: int | None) -> Shaped[np.ndarray, "T ..."]:
         """An array of a demonstration.
@@ -63,13 +67,13 @@ class Recording:
             width: Its columns; None takes any shape.
 
         Raises:
-            ValueError: It is missing, or has not as many rows as there are actions.
+            ValueError: It is missing or damaged, or has not as many rows as there are actions.
         """
         if name not in demo:
             group = demo.get(name.rpartition("/")[0] or ".", {})
             there = ", ".join(sorted(group)) or "nothing"
             raise ValueError(f"{self.path}: {demo.name} has no {name}, only: {there}")
-        values = demo[name][()]
+        values = read_rows(demo[name], 0, None, f"{self.path}: {demo.name}/{name}")
         rows = len(demo["actions"]) if "actions" in demo else len(values)
         fits = len(values) == rows if width is None else values.shape == (rows, width)
         if not fits:
@@ -118,12 +122,14 @@ def open_recording(
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         names = _demo_names(content, file, filter_key)[:max_episodes]
+        demos = tuple(content["data"][name] for name in names)
         yield Recording(
             path=file,
             task=task,
             version=str(env_args.get("env_version", "")),
             fps=_CONTROL_FREQ,
-            demos=tuple(content["data"][name] for name in names),
+            demos=demos,
+            rewarded=all("rewards" in demo for demo in demos),
         )
 
 
@@ -148,7 +154,8 @@ def _demo_names(content: Any, file: Path, filter_key: str | None) -> list[str]:
         if filter_key not in masks:
             known = ", ".join(sorted(masks)) or "nothing"
             raise ValueError(f"{file}: mask has no {filter_key!r}, only: {known}")
-        chosen = [n.decode() if isinstance(n, bytes) else n for n in masks[filter_key][()]]
+        mask = read_rows(masks[filter_key], 0, None, f"{file}: mask/{filter_key}")
+        chosen = [n.decode() if isinstance(n, bytes) else n for n in mask]
         if unknown := sorted(set(chosen) - set(names)):
             raise ValueError(f"{file}: mask/{filter_key} holds {unknown[0]}, which is not in data")
         names = chosen

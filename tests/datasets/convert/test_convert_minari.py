@@ -28,6 +28,11 @@ def columns_of(steps, **changes):
     } | changes
 
 
+def write_arrow(file, table):
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
 @pytest.fixture
 def save(tmp_path):
     def save(*episodes):
@@ -35,9 +40,7 @@ def save(tmp_path):
         for i, columns in enumerate(episodes):
             (data / str(i)).mkdir(parents=True)
             table = pa.table({k: v for k, v in columns.items() if v is not None})
-            file = str(data / str(i) / "part-0.arrow")
-            with pa.OSFile(file, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_table(table)
+            write_arrow(data / str(i) / "part-0.arrow", table)
         (data / "metadata.json").write_text(json.dumps({"data_format": "arrow"}))
         return tmp_path / "set"
 
@@ -63,9 +66,9 @@ def test_either_directory_may_be_named(save, given):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"actions": None}, "part-0.arrow: has no 'actions', only: observations"),
+        ({"actions": None}, ": has no 'actions', only: observations"),
         ({"actions": pa.array(range(4))}, "actions are whole numbers, expected continuous"),
-        ({"actions": fixed([[np.nan]] * 4)}, r"part-0.arrow: actions\[0, 0\] is nan"),
+        ({"actions": fixed([[np.nan]] * 4)}, r": actions\[0, 0\] is nan"),
         ({"actions": pa.array([{"a": 1.0}] * 4)}, "actions are of a, expected one array"),
         ({"observations": pa.array(["x"] * 4)}, "observations is object, expected numbers"),
     ],
@@ -73,6 +76,22 @@ def test_either_directory_may_be_named(save, given):
 def test_wrong_episodes_are_named(save, changes, message):
     path = save(columns_of(2), columns_of(3, **changes))
     with pytest.raises(ValueError, match=rf"1.*{message}"):
+        list(minari_episodes(path, fps=20))
+
+
+def test_an_episode_may_be_in_several_files(save):
+    path = save(columns_of(30))
+    whole = concatenate(minari_episodes(path, fps=20))
+    folder = path / "data" / "0"
+    table = pa.table(columns_of(30))
+    for part in range(11):
+        # By number, part-2 before part-10.
+        write_arrow(folder / f"part-{part}.arrow", table.slice(3 * part, 3))
+    found = concatenate(minari_episodes(path, fps=20))
+    np.testing.assert_array_equal(found.observations, whole.observations)
+    np.testing.assert_array_equal(found.rewards, np.arange(30))
+    write_arrow(folder / "part-11.arrow", table.drop_columns(["actions"]))
+    with pytest.raises(ValueError, match="data/0: its files have other columns each"):
         list(minari_episodes(path, fps=20))
 
 

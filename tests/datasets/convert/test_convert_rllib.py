@@ -188,6 +188,22 @@ def test_wrong_episodes_name_file_and_row_group(tmp_path, table, message):
         list(rllib_episodes(path, fps=20))
 
 
+@pytest.mark.parametrize("episodes", [True, False])
+def test_a_damaged_page_names_its_row_group(tmp_path, episodes):
+    tables = [items_table(recorded(9, set(), name)[0][0]) for name in "ab"]
+    tables = tables if episodes else [steps_table((200,))] * 2
+    file = tmp_path / "000.parquet"
+    with pq.ParquetWriter(file, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    column = pq.ParquetFile(file).metadata.row_group(1).column(0)
+    content, start = bytearray(file.read_bytes()), column.dictionary_page_offset
+    content[start : start + 40] = bytes(40)
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"000\.parquet: row group 1 is no readable part"):
+        list(rllib_episodes(tmp_path, fps=20))
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no \.parquet file"):
         list(rllib_episodes(tmp_path, fps=20))

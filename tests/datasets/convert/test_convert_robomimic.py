@@ -158,6 +158,7 @@ def test_states_actions_and_rewards_are_those_of_the_file(tmp_path, task):
     np.testing.assert_array_equal(found.observations, joined(file.states))
     np.testing.assert_array_equal(found.actions, joined(file.actions))
     np.testing.assert_array_equal(found.rewards, joined(file.rewards))
+    np.testing.assert_array_equal(found.success, joined(file.rewards) == 1)
     assert found.episode_lengths.tolist() == [3, 2] and found.fps == 20
     assert np.flatnonzero(found.truncated).tolist() == [2, 4] and not found.terminated.any()
     assert found.images is None and found.task
@@ -231,10 +232,25 @@ def test_pictures_of_different_sizes_are_refused(tmp_path):
         read(file.path, pixels=True)
 
 
+def test_a_damaged_block_names_file_and_episode(lift):
+    with h5py.File(lift.path, "a") as content:
+        del content["data/demo_1/actions"]
+        actions = lift.actions["demo_1"]
+        checked = {"chunks": actions.shape, "fletcher32": True}
+        content["data/demo_1"].create_dataset("actions", data=actions, **checked)
+        place = content["data/demo_1/actions"].id.get_chunk_info(0).byte_offset
+    damaged = bytearray(lift.path.read_bytes())
+    damaged[place] ^= 1
+    lift.path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"lift\.hdf5: /data/demo_1/actions: cannot be read"):
+        read(lift.path)
+
+
 def test_rewards_may_be_missing(lift):
     lift.change("data/demo_0/rewards")
     found = read(lift.path)
     np.testing.assert_array_equal(found.rewards, [0, 0, 0, *lift.rewards["demo_1"]])
+    assert found.success is None
 
 
 @pytest.mark.parametrize(

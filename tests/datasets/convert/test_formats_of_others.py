@@ -1,4 +1,4 @@
-"""Files that Minari and RLlib have written themselves (tests/golden/formats/make.py)."""
+"""Files of Minari, and such as RLlib writes (tests/golden/formats/make.py)."""
 
 from pathlib import Path
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from recordings import record_all
 
-from dppo_rllib.datasets.scripted import ScriptedExpert, record_successes
+from dppo_rllib.datasets.scripted import ScriptedExpert
 from dppo_rllib.environments.avoid.demonstrator import Demonstrator
 from dppo_rllib.environments.avoid.vector_env import AvoidVectorEnv
 
@@ -11,7 +12,7 @@ from dppo_rllib.environments.avoid.vector_env import AvoidVectorEnv
 def record(ways, episodes=60, **kwargs):
     env = AvoidVectorEnv(8, max_episode_steps=130)
     expert = Demonstrator(env, ways, **kwargs)
-    return record_successes(env, expert, episodes=episodes, success="finished", seed=1)
+    return record_all(env, expert, episodes=episodes, success="finished", seed=1)
 
 
 def last_ways(demos):

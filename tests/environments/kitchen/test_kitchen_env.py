@@ -1,9 +1,5 @@
 """Franka Kitchen as environments."""
 
-import os
-import subprocess
-import sys
-
 import gymnasium
 import numpy as np
 import pytest
@@ -190,20 +186,15 @@ def test_single_environments_are_made_by_gymnasium():
 
 
 @pytest.mark.slow
-def test_pictures_show_the_kitchen():
-    """In a process of its own: a driver that crashes must not take the tests along."""
+def test_pictures_show_the_kitchen(with_opengl):
     script = (
         "import numpy as np; from dppo_rllib.environments.kitchen.vector_env import *; "
         "env = KitchenEnv(render_mode='rgb_array'); env.reset(seed=0); one = env.render(); "
         "[env.step(np.ones(9, np.float32)) for _ in range(5)]; two = env.render(); env.close(); "
         "print(one.shape, one.std() > 20, (one != two).mean() > 0.01)"
     )
-    environment = {**os.environ, "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
-    )
-    if done.returncode:
-        pytest.skip(f"no OpenGL: {(done.stderr.splitlines() or ['it crashed'])[-1]}")
+    done = with_opengl(script)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[0] == "(360, 480, 3) True True"
 
 

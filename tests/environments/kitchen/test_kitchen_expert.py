@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from recordings import record_all
 
-from dppo_rllib.datasets.scripted import ScriptedExpert, record_successes
+from dppo_rllib.datasets.scripted import ScriptedExpert
 from dppo_rllib.environments.kitchen.expert import KitchenExpert
 from dppo_rllib.environments.kitchen.routes import ROUTES
 from dppo_rllib.environments.kitchen.vector_env import KitchenVectorEnv
@@ -40,11 +41,12 @@ def test_it_does_one_after_the_other_more_often_than_not(subtasks, least):
 
 def test_recorded_episodes_end_with_the_last_subtask():
     env = KitchenVectorEnv(3, subtasks=["light switch"])
-    recording = record_successes(env, KitchenExpert(env), episodes=3, seed=1)
+    recording = record_all(env, KitchenExpert(env), episodes=3, seed=1)
     demos = recording.demonstrations
     last = demos.episode_starts + demos.episode_lengths - 1
     assert demos.terminated[last].all() and demos.terminated.sum() == 3
     assert not demos.truncated.any()
+    assert (demos.success == demos.terminated).all()
     assert demos.rewards[last].tolist() == [1, 1, 1] and demos.rewards.sum() == 3
     assert demos.observations.shape[1] == 60 and demos.fps == 12.5
     assert np.abs(demos.actions).max() <= 1

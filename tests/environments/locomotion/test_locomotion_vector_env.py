@@ -1,9 +1,5 @@
 """Copies of Gymnasium's robots as a vector environment."""
 
-import os
-import subprocess
-import sys
-
 import gymnasium
 import numpy as np
 import pytest
@@ -121,13 +117,6 @@ def test_a_warning_in_a_chunk_cuts_it_before_that_step(copies):
     )
 
 
-TRY = """
-import gymnasium
-env = gymnasium.make("Hopper-v5", render_mode="rgb_array", width=64, height=48)
-env.reset()
-env.render()
-env.close()
-"""
 FILM = """
 import sys
 import numpy as np
@@ -151,21 +140,6 @@ for vectorization in ("auto", "sync"):
     env.close()
 np.save(sys.argv[1], films)
 """
-
-
-@pytest.fixture
-def with_opengl():
-    """Runs a script in a process that can draw; skips where there is none."""
-
-    def run(script, *arguments):
-        command = [sys.executable, "-c", script, *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-    for backend in ("egl", "osmesa"):
-        environment = {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
-        if run(TRY).returncode == 0:
-            return run
-    pytest.skip("no OpenGL")
 
 
 def test_pictures_follow_the_steps_of_a_chunk(with_opengl, tmp_path):

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from recordings import record_all
 
-from dppo_rllib.datasets.scripted import record_successes
 from dppo_rllib.environments.robomimic.experts import EXPERTS, make_expert
 from dppo_rllib.environments.robomimic.experts.geometry import nearest_turn, wrapped
 from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
@@ -86,7 +86,7 @@ def test_actions_are_within_bounds_and_fingers_are_not_disturbed(envs):
 
 def test_recorded_actions_lead_to_what_was_recorded(envs):
     env = envs("lift")
-    recording = record_successes(env, make_expert(env), episodes=3, noise=0.1, seed=5)
+    recording = record_all(env, make_expert(env), episodes=3, noise=0.1, seed=5)
     demos = recording.demonstrations
     assert demos.fps == 20
     (replayed,) = np.split(np.arange(demos.num_frames), demos.episode_starts[1:])[1:2]

@@ -1,10 +1,11 @@
-"""Makes the files beside it, with Minari and RLlib themselves.
+"""Makes the files beside it: Minari's with Minari, and RLlib's as its runners make them.
 
     pip install "minari[all]==0.5.4" msgpack-numpy
     python tests/golden/formats/make.py
 
 Two episodes, of 5 steps that terminate and of 3 steps that are truncated; `expected.npz` holds
-their arrays, end to end.
+their arrays, end to end. RLlib has not recorded them itself: rows have the columns of its
+`OfflineSingleAgentEnvRunner`, episodes and arrays are packed as there, and Ray Data writes them.
 """
 
 from __future__ import annotations
