@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,25 @@ def test_tasks_are_listed_with_those_of_the_user(dppo: Any) -> None:
     output = dppo("tasks").output
     assert "hopper-medium" in output
     assert "reach" in output
+
+
+def test_tasks_that_are_not_ready_say_what_they_need(
+    dppo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: {"mujoco": "3.11.0"}.get(name) or found(name)
+    )
+    output = dppo("tasks").output
+    needed = output.partition("Those that are not ready need:")[2].splitlines()
+    assert any(
+        line.startswith(
+            '  pip install "dppo_rllib[mujoco]"  # mujoco 3.11.0 is installed, expected'
+        )
+        for line in needed
+    )
+    [hopper] = [line for line in output.splitlines() if "hopper-medium " in line]
+    assert hopper.split()[-1] == "no"
 
 
 @pytest.mark.parametrize(
