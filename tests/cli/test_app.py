@@ -76,8 +76,12 @@ def test_tasks_that_are_not_ready_say_what_they_need(
         (["finetune", "reach", "--from", "{policy}", "--set", "gamma"], "expected key=value"),
         (["finetune", "reach", "--from", "{policy}", "--set", "num_epochs=2.5"], "whole number"),
         (
-            ["finetune", "reach", "--from", "{policy}", "--set", "env_config.x=1"],
+            ["finetune", "reach", "--from", "{policy}", "--set", "max_episode_steps=5"],
             "of the task",
+        ),
+        (
+            ["finetune", "reach", "--from", "{policy}", "--set", "env_config.x=1"],
+            "env_config={'x': 1}: Reach.__init__() got an unexpected keyword argument 'x'",
         ),
         (["finetune", "reach", "--from", "{policy}", "--set", "seed=1"], "use --seed"),
         (["finetune", "reach", "--from", "{policy}", "--output", "{policy}"], "exists already"),
