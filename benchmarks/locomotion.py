@@ -32,7 +32,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from rich.console import Console
 
-from benchmarks.pages import as_markdown, as_table, fill_in, machine
+from benchmarks.pages import as_markdown, as_table, busy, fill_in, machine
 from dppo_rllib.environments import make_chunked_env
 
 NUM_ENVS, ACT_STEPS, THREADS = 40, 4, 2
@@ -176,8 +176,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=12, help="of a round, 40 steps each")
     parser.add_argument("--envs", nargs="*", default=list(IDS))
     arguments = parser.parse_args()
-    load = os.getloadavg()[0]
-    busy = f", busy otherwise (load {load:.0f}): only ratios count" if load > 0.5 else ""
+    where = machine(torch.device("cpu")) + busy()
     # OpenBLAS and others start threads that wait busily; nothing here multiplies matrices.
     torch.set_num_threads(1)
     by_cpu, by_clock = [list(_COLUMNS)], [list(_COLUMNS)]
@@ -186,7 +185,6 @@ def main() -> None:
         by_cpu.append(line(env_id, cpu, OURS))
         by_clock.append(line(env_id, wall, OURS_THREADED))
     console = Console(width=max(132, Console().width))
-    where = machine(torch.device("cpu")) + busy
     for unit, lines in (("CPU second", by_cpu), ("second", by_clock)):
         title = f"Environment steps per {unit}, {NUM_ENVS} environments, {where}"
         console.print(as_table(title, lines, left=1))

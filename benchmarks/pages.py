@@ -29,6 +29,12 @@ def machine(device: torch.device) -> str:
     return f"{model}, {cores}, {torch.backends.cpu.get_cpu_capability()}, {versions}"
 
 
+def busy() -> str:
+    """A remark on other work on this machine; to be asked for before one's own."""
+    load = os.getloadavg()[0]
+    return f", busy otherwise (load {load:.0f}): only ratios count" if load > 0.5 else ""
+
+
 def as_table(title: str, lines: Sequence[Sequence[str]], left: int = 3) -> Table:
     """For the terminal; the first of the lines is the head, the first `left` columns are words."""
     table = Table(title=title)

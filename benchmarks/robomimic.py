@@ -2,13 +2,16 @@
 
 Run with `make bench-robomimic` on a quiet machine. Both are measured in turns, because the speed of
 a machine drifts, on one core and along the same wandering actions from fresh episodes. Beside them
-stands the floor: MuJoCo's physics alone, without control. From pixels, robosuite draws its pictures
-with its own renderer in every step; ours are drawn where a policy sees them, at the end of a chunk.
+stands the floor: MuJoCo's physics alone, from the states that such actions lead to and with the
+torques of that moment, so that no arm falls and lies in contacts that the others do not have. From
+pixels, robosuite draws its pictures with its own renderer in every step; ours are drawn where a
+policy sees them, at the end of a chunk.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,14 +20,17 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.pages import as_markdown, as_table, fill_in, machine
+from benchmarks.pages import as_markdown, as_table, busy, fill_in, machine
 from benchmarks.timing import rates
 from dppo_rllib.environments import ChunkedVectorEnv, make_chunked_env
 from dppo_rllib.environments.robomimic.manipulation import MANIPULATIONS, Manipulation
 from dppo_rllib.environments.robomimic.scene import Scene
+from dppo_rllib.environments.robomimic.simulation import Simulation
 
 NUM_ENVS = 10
 STATES, PIXELS = "states", "pixels"
+EPISODE = 200  # control steps that the floor is measured along
+_MOMENT = ("qpos", "qvel", "ctrl", "qacc_warmstart")
 _COLUMNS = ("task", "robosuite", "ours", "times", "physics alone")
 
 
@@ -76,13 +82,21 @@ def ours(task: Manipulation, *, pixels: bool) -> Callable[[int], int]:
 
 
 def physics(task: Manipulation) -> Callable[[int], int]:
-    """Steps MuJoCo without control."""
+    """Steps MuJoCo without control, each time from the next moment of a controlled episode."""
     scene = Scene(task.robosuite_name, task.robots)
-    data = mujoco.MjData(scene.model)
+    simulation, data = Simulation(scene, 1), mujoco.MjData(scene.model)
+    controlled = simulation.datas[0]
+    simulation.start(0, np.random.default_rng(0))
+    moments = []
+    for action in itertools.islice(wandering(task.action_dim), EPISODE):
+        simulation.step(np.array([0]), action[:1])
+        moments.append([getattr(controlled, name).copy() for name in _MOMENT])
 
     def work(steps: int) -> int:
-        mujoco.mj_copyData(data, scene.model, scene.start(np.random.default_rng(0)))
-        mujoco.mj_step(scene.model, data, steps * scene.physics_steps)
+        for moment in itertools.islice(itertools.cycle(moments), steps):
+            for name, values in zip(_MOMENT, moment, strict=True):
+                getattr(data, name)[:] = values
+            mujoco.mj_step(scene.model, data, scene.physics_steps)
         return steps
 
     return work
@@ -108,7 +122,7 @@ def main() -> None:
     parser.add_argument("--only", choices=(STATES, PIXELS))
     arguments = parser.parse_args()
     console = Console()
-    where = machine(torch.device("cpu"))
+    where = machine(torch.device("cpu")) + busy()
     for kind in (STATES, PIXELS) if arguments.only is None else (arguments.only,):
         title = f"Environment steps per CPU second, from {kind}, {where}"
         lines = [list(_COLUMNS)]

@@ -77,3 +77,12 @@ def test_a_page_without_markers_is_an_error(benchmark: Any, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="expected the lines"):
         benchmark.fill_in(page, "figures", "text")
     assert page.read_text() == begin
+
+
+def test_figures_of_a_busy_machine_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.pages import busy
+
+    monkeypatch.setattr("os.getloadavg", lambda: (3.2, 1.0, 1.0))
+    assert busy() == ", busy otherwise (load 3): only ratios count"
+    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 9.0, 9.0))
+    assert busy() == ""

@@ -61,7 +61,7 @@ def make_env(
             max_episode_steps=max_episode_steps,
             render_mode=render_mode,
         )
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise ValueError(f"env={env}: cannot be built ({error})") from error
     shapes = shapes_of(envs.single_observation_space, envs.single_action_space)
     for name, given in shapes.items():

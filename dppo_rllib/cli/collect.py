@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.errors import UserError
 
 if TYPE_CHECKING:
     from dppo_rllib.tasks.behaviour import CollectProgress
@@ -57,10 +58,11 @@ def collect(
             raise ValueError(f"task {task}: install first: {'; '.join(missing)}")
         if output.exists():
             raise FileExistsError(f"--output {output}: exists already; expected a new directory")
-    if scripted:
-        _with_expert(task, output, episodes, seed, settings)
-    else:
-        _with_behaviour(task, output, episodes, seed)
+    with user_errors(UserError):
+        if scripted:
+            _with_expert(task, output, episodes, seed, settings)
+        else:
+            _with_behaviour(task, output, episodes, seed)
 
 
 def _choices() -> str:

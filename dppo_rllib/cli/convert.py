@@ -104,8 +104,7 @@ def convert(
             )
             try:
                 write_demonstrations(tally.count(parts), output)
-            except (ImportError, RuntimeError) as error:
-                # What must be installed, or OpenGL that does not work here.
+            except ImportError as error:
                 raise ValueError(str(error)) from error
     console.print(f"{tally}, in {output}", highlight=False, soft_wrap=True)
 

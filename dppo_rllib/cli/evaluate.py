@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from dppo_rllib.cli.errors import user_errors
+from dppo_rllib.errors import UserError
 
 
 def evaluate(
@@ -24,7 +25,9 @@ def evaluate(
     env: Annotated[
         str | None, typer.Option(help="Gymnasium id to use instead of its own environment.")
     ] = None,
-    video: Annotated[Path | None, typer.Option(help="Record an episode (.mp4).")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Record the first of the greedy episodes (.mp4).")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the results to this file.")
     ] = None,
@@ -61,7 +64,7 @@ def evaluate(
             }
         envs = make_env(policy, num_eval_envs(episodes), **overrides)
     try:
-        results = evaluate_with_progress(console, policy, envs, episodes, seed, "evaluating")
+        results, first = evaluate_with_progress(console, policy, envs, episodes, seed, "evaluating")
     finally:
         envs.close()
     console.print(results_table(str(path), {"policy": results}))
@@ -71,9 +74,7 @@ def evaluate(
         write_text(json_file, json.dumps(values, indent=2) + "\n")
     if video is not None:
         video.parent.mkdir(parents=True, exist_ok=True)
-        with console.status(f"recording {video}"):
+        with user_errors(UserError), console.status(f"recording {video}"):
             files = [str(file) for file in loaded_files()]
-            problem = record_video(path, video, seed=seed, task=task, env=env, tasks_from=files)
-        if problem is not None:
-            console.print(f"[yellow]{problem}[/yellow]", highlight=False)
-            raise typer.Exit(1)
+            seen = record_video(path, first, video, seed=seed, task=task, env=env, tasks_from=files)
+        console.print(seen, highlight=False, soft_wrap=True)

@@ -34,6 +34,7 @@ from dppo_rllib.cli.run import TRIAL, Outcome, new_tuner, restored_tuner, run, s
 from dppo_rllib.cli.run_directory import METRICS
 from dppo_rllib.cli.video import record_video
 from dppo_rllib.datasets.atomic import write_text
+from dppo_rllib.errors import UserError
 from dppo_rllib.tasks import get_task
 
 _INTERRUPTED = 130  # as shells number an end by Ctrl-C
@@ -143,25 +144,31 @@ def _evaluate(
             checkpoint,
             num_eval_envs(plan.episodes),
             env=task.env,
-            env_config=task.env_config,
+            env_config={**task.env_config, **plan.env_settings},
             max_episode_steps=task.max_episode_steps,
         )
     try:
-        results = evaluate_with_progress(console, checkpoint, env, plan.episodes, plan.seed, title)
+        results, first = evaluate_with_progress(
+            console, checkpoint, env, plan.episodes, plan.seed, title
+        )
     finally:
         env.close()
     if plan.video:
-        with console.status(f"recording {title}.mp4"):
-            problem = record_video(
-                policy,
-                plan.directory.local / f"{title}.mp4",
-                seed=plan.seed,
-                task=task.name,
-                tasks_from=plan.tasks_from,
-            )
-        if problem:
+        try:
+            with console.status(f"recording {title}.mp4"):
+                seen = record_video(
+                    policy,
+                    first,
+                    plan.directory.local / f"{title}.mp4",
+                    seed=plan.seed,
+                    task=task.name,
+                    env_settings=plan.env_settings,
+                    tasks_from=plan.tasks_from,
+                )
+            console.print(seen, highlight=False, soft_wrap=True)
+        except UserError as error:
             plan.video = False  # said once
-            console.print(f"[yellow]{problem}[/yellow]", highlight=False)
+            console.print(f"[yellow]{error}[/yellow]", highlight=False)
     return results
 
 

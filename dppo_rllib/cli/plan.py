@@ -22,7 +22,7 @@ from dppo_rllib.checkpoints.find import find_policy
 from dppo_rllib.cli.loggers import check_loggers
 from dppo_rllib.cli.run_directory import RUN_FILE, RunDirectory
 from dppo_rllib.cli.settings import parse_settings
-from dppo_rllib.datasets import DatasetReader, local_dataset
+from dppo_rllib.datasets import DatasetReader, local_dataset, read_image_shape
 from dppo_rllib.datasets.atomic import write_text
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.modules.chunk_module import shapes_of
@@ -41,9 +41,10 @@ _OPTIONS = {
     "seed": "--seed",
     "base_policy": "--from",
 }
-# Evaluation and videos use the task's environment, so training must, too.
 _CHECKED_BYTES = 256 * 2**20  # of demonstrations, at a time
+# Evaluation and videos use the task's environment, so training must, too.
 _OF_THE_TASK = ("env", "env_config", "max_episode_steps")
+_OF_ITS_ENVIRONMENT = "env_config."  # what is below is told to all three
 
 
 @dataclass
@@ -174,12 +175,28 @@ class Plan:
             **common,
         )
         plan._finish(learners, gpus_per_learner)
+        assert plan.policy is not None
+        _check_pictures(task, config, plan.policy)
         _check_values(config)
         return plan
 
+    @property
+    def env_settings(self) -> dict[str, Any]:
+        """What was set of the environment: changes the task's own `env_config`."""
+        return {
+            key.removeprefix(_OF_ITS_ENVIRONMENT): value
+            for key, value in self.settings.items()
+            if key.startswith(_OF_ITS_ENVIRONMENT)
+        }
+
     def _finish(self, learners: int, gpus_per_learner: float | None) -> None:
         assert self.config is not None
-        for key in self.settings:
+        of_algorithm = {
+            key: value
+            for key, value in self.settings.items()
+            if not key.startswith(_OF_ITS_ENVIRONMENT)
+        }
+        for key in of_algorithm:
             if option := _OPTIONS.get(key):
                 raise ValueError(f"--set {key}: use {option}")
             if key.partition(".")[0] in _OF_THE_TASK:
@@ -194,7 +211,8 @@ class Plan:
         check_loggers(self.loggers)
         self.chosen |= {key.partition(".")[0] for key in self.settings}
         self.config.debugging(seed=self.seed, log_level="ERROR")
-        apply_settings(self.config, self.settings)
+        self.config.env_config = {**self.config.env_config, **self.env_settings}
+        apply_settings(self.config, of_algorithm)
         # Checks may complete a configuration with what they find: not in the one that will run.
         validate(self.config.copy(copy_frozen=False))
         self.policy = _check_environment(get_task(self.task), self.config)
@@ -336,15 +354,20 @@ def _check_policy(task: Task, path: StoragePath) -> None:
 
 def _check_environment(task: Task, config: ChunkConfig) -> PolicyConfig:
     """The policy as it fits what the task's environment shows; raises ValueError if it does not."""
-    env = make_chunked_env(
-        task.env,
-        1,
-        act_steps=config.act_steps,
-        cond_steps=config.cond_steps,
-        img_cond_steps=config.img_cond_steps,
-        env_kwargs=dict(task.env_config),
-        max_episode_steps=task.max_episode_steps,
-    )
+    try:
+        env = make_chunked_env(
+            task.env,
+            1,
+            act_steps=config.act_steps,
+            cond_steps=config.cond_steps,
+            img_cond_steps=config.img_cond_steps,
+            env_kwargs=dict(config.env_config),
+            max_episode_steps=task.max_episode_steps,
+        )
+    except TypeError as error:
+        if config.env_config == task.env_config:
+            raise
+        raise ValueError(f"env_config={config.env_config}: {error}") from error
     with contextlib.closing(env):
         shapes = shapes_of(env.single_observation_space, env.single_action_space)
     for name in ("obs_dim", "action_dim"):
@@ -372,6 +395,20 @@ def _check_values(config: ChunkBCConfig) -> None:
     reader = DatasetReader(local_dataset(config.dataset), cameras=())
     for block in reader.blocks(size, reader.split(config.dataset_split)):
         reader.read(block)
+
+
+def _check_pictures(task: Task, config: ChunkBCConfig, policy: PolicyConfig) -> None:
+    """Raises ValueError if the demonstrations have other pictures than the environment shows."""
+    assert config.dataset is not None
+    if policy.image_shape is None:
+        return
+    given = read_image_shape(local_dataset(config.dataset, metadata_only=True))
+    if given != policy.image_shape:
+        raise ValueError(
+            f"dataset={config.dataset}: pictures (C, H, W) are {given}, but the environment of "
+            f"task {task.name} shows {policy.image_shape}; its settings are those below "
+            f"--set {_OF_ITS_ENVIRONMENT}"
+        )
 
 
 def _new_directory(output: str | None, task: Task, command: str) -> RunDirectory:

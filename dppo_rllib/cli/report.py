@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dppo_rllib.checkpoints import PolicyCheckpoint
     from dppo_rllib.cli.history import History
     from dppo_rllib.environments import ChunkedVectorEnv
+    from dppo_rllib.rollouts import Episode
 
 # Summaries by kind ("deterministic", "stochastic"), see `EpisodeResults.summary`.
 Summaries = Mapping[str, Mapping[str, float]]
@@ -34,8 +35,12 @@ def evaluate_with_progress(
     episodes: int,
     seed: int,
     title: str,
-) -> dict[str, dict[str, float]]:
-    """Evaluates a policy under a progress bar; summaries by kind."""
+) -> tuple[dict[str, dict[str, float]], Episode]:
+    """Evaluates a policy under a progress bar.
+
+    Returns:
+        Summaries by kind, and the first greedy episode of environment 0, for a video.
+    """
     from dppo_rllib.checkpoints.evaluation import MODES, evaluate_policy
 
     columns = (
@@ -53,10 +58,11 @@ def evaluate_with_progress(
             seed=seed,
             on_step=lambda mode, finished: progress.update(bars[mode], completed=finished),
         )
-    return {
+    summaries = {
         mode: {**result.summary(), "invalid": float(result.invalid)}
         for mode, result in results.items()
     }
+    return summaries, results["deterministic"].first
 
 
 def standard_error(summary: Mapping[str, float]) -> float:

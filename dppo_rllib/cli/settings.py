@@ -15,7 +15,8 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="A setting of the algorithm, as JSON or a Python literal; may be repeated. "
-        "Dots reach into settings that are dictionaries: network.mlp_dims=[256,256,256]",
+        "Dots reach into settings that are dictionaries: network.mlp_dims=[256,256,256]; "
+        "env_config.num_threads=4 is for the task's environment.",
     ),
 ]
 

@@ -24,6 +24,7 @@ from dppo_rllib.environments.observation_spaces import (
     channel_axis,
     split_observation_space,
 )
+from dppo_rllib.errors import UserError
 
 # Of the noise on an action what is left in the next one.
 _CORRELATION = 0.8
@@ -112,7 +113,7 @@ def record_successes(
 
     Raises:
         ValueError: An argument is out of range, or the environments restart by themselves.
-        RuntimeError: The expert hardly ever succeeds.
+        UserError: The expert hardly ever succeeds.
     """
     _check(envs, episodes, noise, hold_steps)
     attempts = _Attempts(envs, expert, noise, hold_steps, success, seed)
@@ -129,7 +130,7 @@ def record_successes(
                 return
         tried, kept = attempts.counts()
         if tried >= _MAX_ATTEMPTS * episodes:
-            raise RuntimeError(
+            raise UserError(
                 f"{kept} of {tried} attempts have succeeded, expected at least 1 of "
                 f"{_MAX_ATTEMPTS}; lower noise={noise} or the expert's imperfection"
             )

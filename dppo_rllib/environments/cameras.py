@@ -7,18 +7,15 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import UInt8
+
+from dppo_rllib.environments.physics import OPENGL_BACKENDS, OPENGL_NEEDED, mujoco
+from dppo_rllib.errors import UserError
 
 # robosuite's group of what bodies look like; in group 0 is how they collide.
 _VISUAL_GROUPS = (1,)
 _MAX_GEOMS = 10_000
-_BACKENDS = ("egl", "osmesa", "glfw")
-_NEEDED = (
-    "off-screen rendering needs EGL (apt-get install libegl1) or OSMesa (apt-get install "
-    "libosmesa6); the environment variable MUJOCO_GL chooses one of " + ", ".join(_BACKENDS)
-)
 
 
 class Cameras:
@@ -34,7 +31,7 @@ class Cameras:
         groups: Of the geometries that are drawn.
 
     Raises:
-        RuntimeError: Nothing can be drawn here.
+        UserError: Nothing can be drawn here.
         ValueError: There is no such camera.
     """
 
@@ -110,7 +107,7 @@ class Cameras:
         self._options.geomgroup[self._groups] = 1
         if np.array_equal(everything, nothing):
             self.close()
-            raise RuntimeError(
+            raise UserError(
                 "pictures do not change with the scene; have each process draw for one environment"
             )
 
@@ -119,9 +116,9 @@ def _open_gl(width: int, height: int) -> Any:
     """An OpenGL context of MuJoCo's, by the first library that is there."""
     chosen = os.environ.get("MUJOCO_GL", "").lower()
     problems = []
-    for backend in [chosen] if chosen else _BACKENDS:
+    for backend in [chosen] if chosen else OPENGL_BACKENDS:
         try:
             return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
         except Exception as error:
             problems.append(f"{backend}: {error}")
-    raise RuntimeError(f"pictures cannot be drawn ({'; '.join(problems)}); {_NEEDED}")
+    raise UserError(f"pictures cannot be drawn ({'; '.join(problems)}); {OPENGL_NEEDED}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,10 +46,30 @@ def success_interval(successes: int, episodes: int) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
+class Episode:
+    """What was done in an episode, and how it went.
+
+    Attributes:
+        chunks: `[T, Ta, Da]`, in order.
+        total_reward: Undiscounted.
+        success: Whether it succeeded; None where the task has no notion of success.
+    """
+
+    chunks: Float[np.ndarray, "T Ta Da"]
+    total_reward: float
+    success: bool | None
+
+    def __str__(self) -> str:
+        said = {None: "", True: ", success", False: ", no success"}[self.success]
+        return f"return {self.total_reward:,.1f}{said}"
+
+
+@dataclass(frozen=True)
 class EpisodeResults:
     """Finished episodes, in no particular order.
 
     Attributes:
+        first: The first episode of environment 0.
         returns: Undiscounted sum of rewards of each.
         lengths: Environment steps of each.
         successes: Whether each succeeded; None where the task has no notion of success.
@@ -56,6 +77,7 @@ class EpisodeResults:
         env_steps: Environment steps executed, those of unfinished episodes included.
     """
 
+    first: Episode
     returns: Float[np.ndarray, " E"]
     lengths: Int[np.ndarray, " E"]
     successes: Bool[np.ndarray, " E"] | None
@@ -108,10 +130,15 @@ def run_episodes(
     left = num_episodes // n + (np.arange(n) < num_episodes % n)
     returns, lengths, successes = np.zeros(n), np.zeros(n, int), np.zeros(n, bool)
     done: list[tuple[float, int, bool]] = []
+    chunks: list[np.ndarray] = []  # of the first episode of environment 0
+    first: tuple[float, int, bool] | None = None
     has_success, invalid, env_steps = False, 0, 0
     obs, _ = env.reset(seed=seed)
     while left.any():
-        obs, reward, terminated, truncated, infos = env.step(act(obs))
+        actions = act(obs)
+        if first is None:
+            chunks.append(np.array(actions[0]))
+        obs, reward, terminated, truncated, infos = env.step(actions)
         returns += reward
         lengths += infos["env_steps"]
         env_steps += int(infos["env_steps"].sum())
@@ -123,16 +150,43 @@ def run_episodes(
                 done.append((returns[i], lengths[i], successes[i]))
                 invalid += int(infos["invalid"][i])
                 left[i] -= 1
+                if i == 0 and first is None:
+                    first = done[-1]
             returns[i], lengths[i], successes[i] = 0, 0, False
         if on_step is not None:
             on_step(len(done))
     all_returns, all_lengths, all_successes = (
         np.array(column) for column in zip(*done, strict=True)
     )
+    assert first is not None
     return EpisodeResults(
+        first=Episode(np.stack(chunks), float(first[0]), bool(first[2]) if has_success else None),
         returns=all_returns,
         lengths=all_lengths,
         successes=all_successes if has_success else None,
         invalid=invalid,
         env_steps=env_steps,
     )
+
+
+def repeat_episode(
+    env: ChunkedVectorEnv,
+    episode: Episode,
+    *,
+    seed: int | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Episode:
+    """Does the first episode of `run_episodes` again.
+
+    Args:
+        env: A single environment, otherwise as there.
+        episode: What is done.
+        seed: As there.
+        on_step: As there.
+
+    Returns:
+        How it went: the same, unless the simulator does not repeat itself.
+    """
+    # The last chunk goes on where the episode now takes longer.
+    chunks = itertools.chain(episode.chunks, itertools.repeat(episode.chunks[-1]))
+    return run_episodes(env, lambda _: next(chunks)[None], 1, seed=seed, on_step=on_step).first

@@ -40,6 +40,7 @@ from ray.rllib.utils.filter import RunningStat
 from dppo_rllib.datasets.collect import by_row, record_episodes
 from dppo_rllib.datasets.demonstrations import Demonstrations
 from dppo_rllib.datasets.lerobot import write_demonstrations
+from dppo_rllib.errors import UserError
 from dppo_rllib.tasks.behaviour_specs import BEHAVIOURS, BehaviourSpec
 
 
@@ -92,7 +93,7 @@ def collect_demonstrations(
     Raises:
         ValueError: `task` is unknown.
         FileExistsError: `path` exists.
-        RuntimeError: The training budget ran out before there were enough policies.
+        UserError: The training budget ran out before there were enough policies.
     """
     spec = behaviour_spec(task) if isinstance(task, str) else task
     episodes = spec.episodes if episodes is None else episodes
@@ -172,7 +173,7 @@ def train_behaviour(
     """Train PPO and return `spec.num_policies` policies, the least trained first.
 
     Raises:
-        RuntimeError: There were fewer after `spec.max_env_steps`.
+        UserError: There were fewer after `spec.max_env_steps`.
     """
     with _local_ray(), _one_torch_thread():
         algo = ppo_config(spec, seed=seed).build_algo()
@@ -201,7 +202,7 @@ def _train(
             return kept
         if env_steps >= spec.max_env_steps:
             break
-    raise RuntimeError(
+    raise UserError(
         f"{spec.env}: {len(kept)} policies with a mean return in {spec.return_range} after "
         f"{env_steps} environment steps (the latest: {return_mean}), expected {spec.num_policies}; "
         "raise max_env_steps, change return_range, or try another seed"

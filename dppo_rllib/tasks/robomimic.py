@@ -10,13 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dppo_rllib.environments.robomimic import HORIZONS
-from dppo_rllib.tasks.task import Requirement, Task, register
+from dppo_rllib.environments.robomimic import HORIZONS, REQUIRES
+from dppo_rllib.tasks.task import Task, register
 
-_REQUIRES = (
-    Requirement(extra="robomimic", module="numba"),
-    Requirement(package="robosuite==1.5.2", options="--no-deps", module="robosuite"),
-)
 _REFERENCE = (
     "DPPO (arXiv 2409.00588), Robomimic: 50 environments. The authors' data are Robomimic's "
     "multi-human demonstrations, thinned out, in robosuite 1.4; here they are yours, or scripted."
@@ -190,7 +186,7 @@ def _task(
             epochs=2000 if pixels else 3000,
             iterations=scene.iterations[pixels],
             reference=_REFERENCE,
-            requires=_REQUIRES,
+            requires=REQUIRES,
         )
     )
 

@@ -119,7 +119,7 @@ def collect_with_expert(
     Raises:
         ValueError: The task has no expert, or an argument is out of range.
         FileExistsError: `path` exists.
-        RuntimeError: The expert hardly ever succeeds.
+        UserError: The expert hardly ever succeeds.
     """
     chosen = get_task(task) if isinstance(task, str) else task
     solved = _solved(chosen)

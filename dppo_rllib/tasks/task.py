@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,42 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
+from dppo_rllib.requirements import Requirement
+
 if TYPE_CHECKING:  # tasks are data: listing them needs no RLlib
     from dppo_rllib.algorithms.bc import ChunkBCConfig
     from dppo_rllib.algorithms.chunk_algorithm import ChunkAlgorithm
     from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """What a task needs besides dppo_rllib itself.
-
-    Attributes:
-        module: Module that is importable once it is installed.
-        extra: Extra of dppo_rllib that installs it.
-        package: Package of its own that does, where there is no extra.
-        options: Of `pip install`, for that.
-
-    Raises:
-        ValueError: Neither or both of extra and package are given.
-    """
-
-    module: str
-    extra: str | None = None
-    package: str | None = None
-    options: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.extra is None) == (self.package is None):
-            raise ValueError(
-                f"extra={self.extra!r}, package={self.package!r}: expected one of them"
-            )
-
-    @property
-    def command(self) -> str:
-        """What installs it."""
-        name = self.package or f"dppo_rllib[{self.extra}]"
-        return " ".join(filter(None, ("pip install", self.options, f'"{name}"')))
 
 
 @dataclass(frozen=True)
@@ -305,5 +274,5 @@ def _variant(task: Task, name: str) -> Task:
 
 
 def missing_requirements(task: Task) -> list[str]:
-    """Commands that install what the task needs and is not there; empty if all is there."""
-    return [r.command for r in task.requires if importlib.util.find_spec(r.module) is None]
+    """Commands that install what the task needs and is not there in a version that fits."""
+    return [unmet for requirement in task.requires if (unmet := requirement.unmet)]

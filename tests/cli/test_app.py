@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,25 @@ def test_tasks_are_listed_with_those_of_the_user(dppo: Any) -> None:
     assert "reach" in output
 
 
+def test_tasks_that_are_not_ready_say_what_they_need(
+    dppo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: {"mujoco": "3.11.0"}.get(name) or found(name)
+    )
+    output = dppo("tasks").output
+    needed = output.partition("Those that are not ready need:")[2].splitlines()
+    assert any(
+        line.startswith(
+            '  pip install "dppo_rllib[mujoco]"  # mujoco 3.11.0 is installed, expected'
+        )
+        for line in needed
+    )
+    [hopper] = [line for line in output.splitlines() if "hopper-medium " in line]
+    assert hopper.split()[-1] == "no"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -56,8 +76,12 @@ def test_tasks_are_listed_with_those_of_the_user(dppo: Any) -> None:
         (["finetune", "reach", "--from", "{policy}", "--set", "gamma"], "expected key=value"),
         (["finetune", "reach", "--from", "{policy}", "--set", "num_epochs=2.5"], "whole number"),
         (
-            ["finetune", "reach", "--from", "{policy}", "--set", "env_config.x=1"],
+            ["finetune", "reach", "--from", "{policy}", "--set", "max_episode_steps=5"],
             "of the task",
+        ),
+        (
+            ["finetune", "reach", "--from", "{policy}", "--set", "env_config.x=1"],
+            "env_config={'x': 1}: Reach.__init__() got an unexpected keyword argument 'x'",
         ),
         (["finetune", "reach", "--from", "{policy}", "--set", "seed=1"], "use --seed"),
         (["finetune", "reach", "--from", "{policy}", "--output", "{policy}"], "exists already"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from dppo_rllib.cli import app
 from dppo_rllib.datasets.lerobot import read_demonstrations
+from dppo_rllib.errors import UserError
 from dppo_rllib.tasks import Task, get_task
 from dppo_rllib.tasks.scripted import collect_with_expert, has_expert
 
@@ -86,6 +88,15 @@ def test_mistakes_are_shown_before_anything_is_simulated(collect, tmp_path, argu
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
     assert not (tmp_path / "data").exists()
+
+
+def test_an_expert_that_is_given_up_is_no_fault(collect, tmp_path: Path, monkeypatch):
+    def give_up(*args: Any, **kwargs: Any) -> None:
+        raise UserError("0 of 40 attempts have succeeded")
+
+    monkeypatch.setattr("dppo_rllib.tasks.scripted.collect_with_expert", give_up)
+    result = collect("raise", "--output", tmp_path / "data")
+    assert result.exit_code == 2 and "0 of 40 attempts" in result.stderr
 
 
 def test_tasks_without_expert_are_refused(tmp_path: Path):

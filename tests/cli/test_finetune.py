@@ -58,7 +58,7 @@ def test_what_can_never_start_is_refused_and_leaves_nothing(
 
 
 def test_the_run_leaves_policy_metrics_curve_videos_and_summary(run: tuple[Path, str]) -> None:
-    output, _ = run
+    output, text = run
     assert load_policy(output / "policy").config.ft_denoising_steps == 2
     assert len((output / "metrics.csv").read_text().splitlines()) == 3
     assert (output / "trial" / "progress.csv").is_file()
@@ -67,6 +67,7 @@ def test_the_run_leaves_policy_metrics_curve_videos_and_summary(run: tuple[Path,
     assert (output / "learning_curve.png").read_bytes().startswith(PNG)
     for name in ("before.mp4", "after.mp4"):
         assert MP4 in (output / name).read_bytes()[:16]
+        assert f"{name}: episode 0, return -" in text and "does not repeat" not in text
     summary = json.loads((output / "summary.json").read_text())
     assert (summary["iterations"], summary["env_steps"]) == (2, 2 * 4 * 4 * 2)
     for when in ("before", "after"):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dppo_rllib import DiffusionBCConfig, DPPOConfig
-from dppo_rllib.cli.plan import _check_environment, _check_values
-from dppo_rllib.datasets import DatasetReader
+from dppo_rllib.cli.plan import Plan, _check_environment, _check_values
+from dppo_rllib.datasets import DatasetReader, Demonstrations, write_demonstrations
 from dppo_rllib.environments import PixelReach
-from dppo_rllib.tasks import Task, get_task
+from dppo_rllib.tasks import Task, get_task, register
 
+CLONING = {"DiffusionBC": {"vision": {}, "horizon_steps": 2, "act_steps": 2}}
 SEEN: dict[str, Any] = {"env": PixelReach, "obs_dim": 2, "action_dim": 2}
 
 
@@ -55,3 +58,67 @@ def test_demonstrations_are_checked_in_the_memory_that_they_may_take(
         _check_values(DiffusionBCConfig().training(dataset=dataset, dataset_memory_limit=limit))
     whole, *parts = read
     assert sum(parts) == whole and max(parts) < 1e6
+
+
+@pytest.fixture
+def pretrain(tmp_path: Path) -> Any:
+    """Plans to clone demonstrations whose pictures are 32 x 32; with `--set` what it is given."""
+    register(Task(name="seen-small", description="", settings=CLONING, **SEEN))
+    frames = 8
+    ends = np.arange(frames) % 4 == 3
+    demonstrations = Demonstrations(
+        observations=np.random.default_rng(0).uniform(-1, 1, (frames, 2)).astype(np.float32),
+        actions=np.random.default_rng(1).uniform(-1, 1, (frames, 2)).astype(np.float32),
+        rewards=np.zeros(frames, np.float32),
+        terminated=np.zeros(frames, bool),
+        truncated=ends,
+        episode_lengths=np.full(2, 4, np.int64),
+        fps=10.0,
+        images=np.zeros((frames, 3, 32, 32), np.uint8),
+    )
+    data = write_demonstrations(demonstrations, tmp_path / "data")
+
+    def plan(*settings: str) -> Plan:
+        return Plan.pretrain(
+            "seen-small",
+            policy="diffusion",
+            epochs=1,
+            settings=[f"dataset={data}", *settings],
+            learners=0,
+            gpus_per_learner=None,
+            output=str(tmp_path / "run"),
+            episodes=2,
+            seed=0,
+            video=False,
+        )
+
+    return plan
+
+
+def test_demonstrations_with_other_pictures_than_the_environments_are_refused(
+    pretrain: Any,
+) -> None:
+    message = r"pictures \(C, H, W\) are \(3, 32, 32\), but .* seen-small shows \(3, 24, 24\)"
+    with pytest.raises(ValueError, match=message):
+        pretrain()
+
+
+def test_settings_of_the_environment_reach_training_and_evaluation(pretrain: Any) -> None:
+    plan = pretrain("env_config.image_size=32")
+    assert plan.policy.image_shape == (3, 32, 32)
+    assert plan.config.env_config == plan.env_settings == {"image_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("env_config.image_size=4", "image_size=4: expected at least 8"),
+        ("env_config.size=32", r"env_config=\{'size': 32\}: .* unexpected keyword argument 'size'"),
+        ("env_config={}", "--set env_config: a setting of the task"),
+    ],
+)
+def test_settings_that_the_environment_does_not_take_are_refused(
+    pretrain: Any, setting: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        pretrain(setting)

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from recordings import record_all
 
 from dppo_rllib.datasets.scripted import record_successes
+from dppo_rllib.errors import UserError
 
 LIMIT = 40
 
@@ -202,7 +203,7 @@ def test_progress_ends_with_what_is_returned() -> None:
 
 
 def test_an_expert_that_cannot_do_it_is_given_up() -> None:
-    with pytest.raises(RuntimeError, match="0 of 40 attempts have succeeded"):
+    with pytest.raises(UserError, match="0 of 40 attempts have succeeded"):
         record(lazy=1.0, episodes=2, noise=0.0)
 
 

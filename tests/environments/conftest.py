@@ -18,6 +18,20 @@ env.close()
 """
 
 
+@pytest.fixture(scope="session")
+def opengl():
+    """Skips where there is none; a driver that crashes must not take the tests along."""
+    try_it = (
+        "import mujoco; from dppo_rllib.environments.cameras import Cameras; "
+        'model = mujoco.MjModel.from_xml_string(\'<mujoco><worldbody><camera name="eye"/>'
+        '<geom pos="0 0 -3" group="1" size="1 .5 .5" type="box"/>'
+        "</worldbody></mujoco>'); Cameras(model, ('eye',), (8, 8)).close()"
+    )
+    done = subprocess.run([sys.executable, "-c", try_it], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no OpenGL: {(done.stderr.splitlines() or ['it crashed'])[-1]}")
+
+
 @pytest.fixture
 def golden():
     with np.load(GOLDEN / "golden.npz") as arrays:

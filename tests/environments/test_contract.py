@@ -61,8 +61,12 @@ SIMULATORS = {
         name: (f"dppo_rllib/{name.capitalize()}-v0", "robosuite", {})
         for name in ("lift", "can", "square", "transport")
     },
+    "lift-pixels": ("dppo_rllib/LiftPixels-v0", "robosuite", {"image_size": 32}),
 }
-SLOW = ("one-leg", "one-leg warp", "lamp", "round-table", "can", "square", "transport")
+SLOW = (
+    *("one-leg", "one-leg warp", "lamp", "round-table"),
+    *("can", "square", "transport", "lift-pixels"),
+)
 # Nothing can be gained after their time limit, which counts as termination.
 ENDED_BY_TIME = ("avoid", "one-leg", "one-leg warp", "lamp", "round-table")
 SIMULATED = {
@@ -83,6 +87,8 @@ def build(request, closing):
         for module in SIMULATORS[request.param][1].split():
             if importlib.util.find_spec(module) is None:
                 pytest.skip(f"{module} is not installed")
+    if "pixels" in request.param:
+        request.getfixturevalue("opengl")
 
     def build(num_envs=N):
         implementation = IMPLEMENTATIONS[request.param]

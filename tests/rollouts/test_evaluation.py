@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from dppo_rllib.checkpoints import load_policy
+from dppo_rllib.checkpoints.evaluation import evaluate_policy, make_env
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.rollouts import run_episodes, success_interval
+from dppo_rllib.rollouts.evaluation import repeat_episode
+from dppo_rllib.tasks import HOPPER_MEDIUM
 
 
 class Uneven(gymnasium.Env):
@@ -68,3 +72,36 @@ def test_the_summary_holds_the_wilson_interval() -> None:
 def test_no_episodes_cannot_be_run() -> None:
     with pytest.raises(ValueError, match="num_episodes=0"):
         run(0)
+
+
+def test_the_first_episode_is_that_of_environment_0() -> None:
+    first = run(9).first
+    steps = 20 if first.success else 2
+    assert first.total_reward == steps
+    assert first.chunks.shape == (-(-steps // 4), 4, 1)
+
+
+@pytest.fixture
+def hopper() -> Any:
+    assert HOPPER_MEDIUM.base_policy is not None
+    return load_policy(HOPPER_MEDIUM.base_policy)
+
+
+def test_an_episode_of_an_evaluation_can_be_repeated_alone(hopper: Any) -> None:
+    """As a video does, which shows it."""
+
+    def envs(number: int) -> Any:
+        return make_env(hopper, number, env="Hopper-v5", max_episode_steps=60)
+
+    together, alone = envs(3), envs(1)
+    results = evaluate_policy(hopper, together, 4, seed=5)
+    for result in results.values():
+        again = repeat_episode(alone, result.first, seed=5)
+        assert again.total_reward == result.first.total_reward > 0
+        assert again.success is result.first.success is None
+        np.testing.assert_array_equal(again.chunks, result.first.chunks)
+        assert result.first.total_reward in result.returns
+    other = repeat_episode(alone, results["stochastic"].first, seed=6)
+    assert other.total_reward != results["stochastic"].first.total_reward
+    together.close()
+    alone.close()

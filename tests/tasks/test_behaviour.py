@@ -10,6 +10,7 @@ import ray
 
 from dppo_rllib.datasets.demonstrations import Demonstrations
 from dppo_rllib.datasets.lerobot import read_demonstrations
+from dppo_rllib.errors import UserError
 from dppo_rllib.tasks.behaviour import (
     BehaviourPolicy,
     CollectProgress,
@@ -98,7 +99,7 @@ def test_the_same_seed_trains_the_same_policies() -> None:
 
 def test_policies_outside_the_return_range_are_not_kept(tmp_path: Path) -> None:
     spec = replace(POLE, return_range=(1001.0, 2000.0), max_env_steps=1200)
-    with pytest.raises(RuntimeError, match=r"0 policies with a mean return in \(1001.0, 2000.0\)"):
+    with pytest.raises(UserError, match=r"0 policies with a mean return in \(1001.0, 2000.0\)"):
         collect_demonstrations(spec, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 

@@ -124,7 +124,7 @@ def drawn_robomimic_episodes(
     Raises:
         FileNotFoundError: The file is missing.
         ImportError: h5py or robosuite is not there.
-        RuntimeError: Nothing can be drawn here.
+        UserError: Nothing can be drawn here.
         ValueError: As for `robomimic_episodes`, or states are not of our scene.
     """
     if image_size < 1:

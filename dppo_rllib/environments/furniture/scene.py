@@ -6,7 +6,6 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 import trimesh
 from jaxtyping import Float
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from dppo_rllib.environments.furniture.assemblies import ASSEMBLIES, Assembly, Part
 from dppo_rllib.environments.furniture.assets import panda_mesh, panda_urdf, part_mesh
 from dppo_rllib.environments.furniture.solids import BODY, NOTHING, PART_FRICTION, ROBOT
+from dppo_rllib.environments.physics import mujoco
 
 CONTROL_HZ = 10
 TIMESTEP = 1 / 480

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import mujoco
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +17,7 @@ from dppo_rllib.environments.furniture.starts import (
     SETTLING_STEPS,
     Start,
 )
+from dppo_rllib.environments.physics import mujoco
 
 
 class Simulation:

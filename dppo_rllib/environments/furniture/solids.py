@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
+
+from dppo_rllib.environments.physics import mujoco
 
 PITCH = 9.375e-3
 BORE = 12.5e-3

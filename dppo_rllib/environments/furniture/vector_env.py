@@ -59,7 +59,7 @@ class FurnitureVectorEnv(VectorEnv):
     Raises:
         ImportError: The meshes of furniture-bench are not there, or mujoco_warp is not.
         ValueError: An argument is out of range.
-        RuntimeError: Pictures are asked for that cannot be drawn here.
+        UserError: Pictures are asked for that cannot be drawn here.
     """
 
     def __init__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import mujoco_warp as mjw
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from dppo_rllib.environments.furniture.starts import (
     SETTLING_STEPS,
     Start,
 )
+from dppo_rllib.environments.physics import mujoco
 
 # Room in each world for pairs of geometries near each other and for contacts, for the costly search
 # among convex shapes, and for rows of constraints. While screws were turned there were about 90

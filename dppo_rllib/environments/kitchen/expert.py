@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
@@ -20,6 +19,7 @@ from dppo_rllib.environments.kitchen.routes import ROUTES, Waypoint
 from dppo_rllib.environments.kitchen.scene import Rows, position_limits
 from dppo_rllib.environments.kitchen.subtasks import NUM_ARM
 from dppo_rllib.environments.kitchen.vector_env import MAX_SPEED, KitchenVectorEnv
+from dppo_rllib.environments.physics import mujoco
 
 _HAND = "end_effector"
 _JOINTS = 7  # of the arm, without fingers

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dppo_rllib.environments.kitchen.subtasks import NUM_ARM, NUM_POSITIONS
+from dppo_rllib.environments.physics import mujoco
 
 PHYSICS_STEPS = 40  # of 2 ms, between two commands
 _ASSETS = Path("envs") / "assets" / "kitchen_franka"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -25,6 +24,7 @@ from dppo_rllib.environments.kitchen.subtasks import (
     NUM_POSITIONS,
     Subtasks,
 )
+from dppo_rllib.environments.physics import mujoco
 from dppo_rllib.environments.resetting import reseed, rows_to_reset
 
 MAX_SPEED = 2.0  # of a joint, that an action of 1 asks for

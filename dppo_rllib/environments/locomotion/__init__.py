@@ -28,6 +28,7 @@ def vector_entry_point(spec: EnvSpec) -> Callable[..., VectorEnv] | None:
 
 
 def _make_many(spec: EnvSpec, **kwargs: Any) -> VectorEnv:
+    import dppo_rllib.environments.physics  # noqa: F401  before Gymnasium, which does not say why
     from dppo_rllib.environments.locomotion.vector_env import LocomotionVectorEnv
 
     return LocomotionVectorEnv(spec, **kwargs)

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import mujoco
 import numpy as np
 from jaxtyping import Float, Int
-from mujoco.rollout import Rollout
+
+from dppo_rllib.environments.physics import Rollout, mujoco
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 # Older versions of MuJoCo have no islands unless they are asked for.

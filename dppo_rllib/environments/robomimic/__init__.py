@@ -8,6 +8,12 @@ from typing import Any
 
 import gymnasium
 
+from dppo_rllib.requirements import Requirement
+
+REQUIRES = (
+    Requirement(extra="robomimic", module="numba"),
+    Requirement(package="robosuite==1.5.2", options="--no-deps", module="robosuite"),
+)
 # Steps of an episode, as in Robomimic.
 HORIZONS = {"lift": 300, "can": 300, "square": 400, "transport": 800}
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-_INSTALL = 'pip install "dppo_rllib[robomimic]" && pip install --no-deps robosuite==1.5.2'
+from dppo_rllib.environments.robomimic import REQUIRES
+from dppo_rllib.requirements import require
+
 # Of what is random about a model itself: the size of Lift's cube, 40 to 44 mm.
 _MODEL_SEED = 0
 
@@ -142,17 +144,17 @@ def _robosuite() -> Any:
 
     It logs at length, and chooses an OpenGL library for the whole process.
     """
+    require(REQUIRES)
     chosen = os.environ.get("MUJOCO_GL")
     try:
         with _quiet():
             import robosuite
     except ImportError as error:
-        raise ImportError(f"robosuite cannot be imported ({error}); {_INSTALL}") from error
+        commands = " && ".join(requirement.command for requirement in REQUIRES)
+        raise ImportError(f"robosuite cannot be imported ({error}); {commands}") from error
     finally:
         if chosen is None:
             os.environ.pop("MUJOCO_GL", None)
-    if not robosuite.__version__.startswith("1.5."):
-        raise ImportError(f"robosuite {robosuite.__version__}: expected 1.5; {_INSTALL}")
     return robosuite
 
 

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dppo_rllib.environments.physics import mujoco
 from dppo_rllib.environments.robomimic.osc import control_steps
 from dppo_rllib.environments.robomimic.scene import Scene
 

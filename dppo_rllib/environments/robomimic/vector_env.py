@@ -56,7 +56,7 @@ class RobomimicVectorEnv(VectorEnv):
     Raises:
         ImportError: robosuite is not there.
         ValueError: An argument is out of range.
-        RuntimeError: Pictures are asked for that cannot be drawn here.
+        UserError: Pictures are asked for that cannot be drawn here.
     """
 
     def __init__(

@@ -1,8 +1,5 @@
 """What policies from pixels see. Drawn here, as far as something can be drawn here."""
 
-import subprocess
-import sys
-
 import mujoco
 import numpy as np
 import pytest
@@ -11,20 +8,7 @@ from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.environments.cameras import Cameras
 from dppo_rllib.environments.robomimic.manipulation import MANIPULATIONS
 from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
-
-
-@pytest.fixture(scope="module")
-def opengl():
-    """Skips where there is none; a driver that crashes must not take the tests along."""
-    try_it = (
-        "import mujoco; from dppo_rllib.environments.cameras import Cameras; "
-        'model = mujoco.MjModel.from_xml_string(\'<mujoco><worldbody><camera name="eye"/>'
-        '<geom pos="0 0 -3" group="1" size="1 .5 .5" type="box"/>'
-        "</worldbody></mujoco>'); Cameras(model, ('eye',), (8, 8)).close()"
-    )
-    done = subprocess.run([sys.executable, "-c", try_it], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no OpenGL: {(done.stderr.splitlines() or ['it crashed'])[-1]}")
+from dppo_rllib.errors import UserError
 
 
 def robosuites(scene, cameras, data):
@@ -103,7 +87,7 @@ def test_cameras_that_are_not_there_are_refused(scenes):
 
 def test_without_opengl_the_package_to_install_is_named(scenes, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
-    with pytest.raises(RuntimeError, match=r"vulkan: .*apt-get install libegl1"):
+    with pytest.raises(UserError, match=r"vulkan: .*apt-get install libegl1"):
         Cameras(scenes(MANIPULATIONS["lift"]).model, ("agentview",), (8, 8))
 
 
@@ -112,5 +96,5 @@ def test_frozen_pictures_are_told(opengl, monkeypatch):
     model = mujoco.MjModel.from_xml_string(
         '<mujoco><worldbody><camera name="eye"/></worldbody></mujoco>'
     )
-    with pytest.raises(RuntimeError, match="pictures do not change"):
+    with pytest.raises(UserError, match="pictures do not change"):
         Cameras(model, ("eye",), (8, 8))

@@ -1,5 +1,7 @@
 """The tasks as environments."""
 
+from importlib import metadata
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -34,6 +36,12 @@ def objects_part(name, obs):
     if name == "transport":
         return np.r_[state[:27], state[29:], state[27:29]]
     return np.r_[state[7:], state[:7]]
+
+
+def test_a_simulator_of_another_version_is_refused_before_it_is_built(monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: "3.11.0" if name == "mujoco" else "1.5.2")
+    with pytest.raises(ImportError, match=r"^install first: pip install .*mujoco 3\.11\.0 is inst"):
+        RobomimicVectorEnv("lift")
 
 
 def test_states_are_laid_out_as_those_of_robosuite(task, scenes):
