@@ -312,7 +312,7 @@ def _episode(
         truncated=True,
         fps=recording.fps,
         task=_IN_WORDS[manipulation.name] if task is None else task,
-        success=rewards >= 1 if recording.rewarded else None,
+        success=None if rewards is None or not recording.rewarded else rewards >= 1,
         images=images,
         camera_names=None if images is None else manipulation.cameras,
     )
