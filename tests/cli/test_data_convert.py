@@ -14,6 +14,7 @@ from dppo_rllib.datasets import Demonstrations, read_demonstrations
 from dppo_rllib.datasets.convert import robomimic_episodes
 from dppo_rllib.datasets.convert.source import Format
 from dppo_rllib.datasets.episodes import concatenate
+from dppo_rllib.errors import UserError
 
 ROBOMIMIC = Path(__file__).parents[1] / "golden" / "robomimic"
 
@@ -79,7 +80,7 @@ def test_drawn_pictures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert code == 0 and "pictures 8 x 8 of agentview, in" in text
 
 
-@pytest.mark.parametrize("error", [ImportError, RuntimeError])
+@pytest.mark.parametrize("error", [ImportError, UserError])
 def test_what_is_missing_for_drawing_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
