@@ -19,6 +19,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     lower,
     reach,
     retreat,
+    set_down,
     stay,
 )
 
@@ -84,8 +85,10 @@ def pick_lying(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Pl
     tilted = hand_pose(np.zeros(3), 0.0, _GRASP_TILT).rotation
 
     def grasp() -> Pose:
-        lean = Rotation.from_euler("z", _heading(view.parts[part]))
-        place = view.parts[part].position + lean.apply([along + slip[0], 0, 0.002])
+        lying = view.parts[part]
+        lean = Rotation.from_euler("z", _heading(lying))
+        # Of what is round the middle is gripped: beside it fingers would squeeze it out.
+        place = lying.point(np.array([0, along + slip[0], 0])) + [0, 0, 0.002]
         return Pose(place, lean * tilted)
 
     def before() -> Pose:
@@ -115,7 +118,7 @@ def insert(view: View, part: int, hole: Callable[[], Vector], contact: float) ->
     def over(height: float) -> Pose:
         return Pose(hole() + [0, 0, contact + height], upright)
 
-    stages = ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003), (-0.004, 0.003))
-    yield from lower(view, part, over, stages)
+    yield from lower(view, part, over, ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003)))
+    yield from set_down(view, part, over)
     back = Pose(view.hand.position - 0.06 * view.hand.axis(2), view.hand.rotation)
     yield from reach(view, at(back), OPEN, near=0.02)

@@ -78,4 +78,5 @@ def cover(view: View, slip: Vector) -> Plan:
         return Pose(seat + [0, 0, height], upright)
 
     yield from lower(view, _HOOD, over, ((0.13, 0.02), (0.12, 0.005), (0.05, 0.005), (0.0, 0.004)))
+    yield from stay(view, OPEN, 5)
     yield from reach(view, at(view.hand.shifted(z=0.08)), OPEN, near=0.02)
