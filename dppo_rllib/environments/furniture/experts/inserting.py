@@ -28,6 +28,36 @@ _GRASP_TILT, _INSERT_TILT = np.radians(66), np.radians(-24)
 # Headings from which a part can be picked, and yaws that the wrist reaches.
 _STRAIGHT, _REACHABLE = np.radians(25), (np.radians(-70), np.radians(150))
 _MAX_TURNS, _NEAR = 3, 0.43
+# How far up an axis points that stands, and how often a screw is picked until it does.
+_STANDING, _MAX_TRIES = 0.9, 3
+
+
+def stand_in(
+    view: View,
+    part: int,
+    hole: Callable[[], Vector],
+    contact: float,
+    slip: Vector,
+    *,
+    along: float,
+) -> Plan:
+    """Stands a screw that lies on the table in its hole, and tries again if it slips away.
+
+    Args:
+        view: What is seen.
+        part: Which part.
+        hole: Where its origin belongs once assembled.
+        contact: How far above that threads meet (m).
+        slip: How far off it is grasped (m).
+        along: Where on its y axis it is picked (m).
+    """
+    for _ in range(_MAX_TRIES):
+        yield from turn_around(view, part, slip)
+        yield from pick_lying(view, part, slip, along=along)
+        yield from insert(view, part, hole, contact)
+        if view.parts[part].axis(1)[2] > _STANDING:
+            return
+        yield from retreat(view, 0.1)
 
 
 def turn_around(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Plan:
