@@ -96,9 +96,13 @@ def round_table_leg(body: Any) -> None:
 
 
 def round_table_base(body: Any) -> None:
-    """A cross on a screw."""
-    part = Solids(body, Z)
+    """A cross on a screw; its arms are narrower near the middle, where fingers find room."""
+    part, low, high = Solids(body, Z), -0.00125, 0.01125
+    waist, root, half, end = 0.0105, 0.0325, 0.0149, 0.065
     part.screw(-0.02875, 0.0, start=-0.01999, phase=_HALF_TURN)
-    part.cylinder(0.02, -0.00125, 0.01125)
-    part.box((-0.065, -0.0149, -0.00125), (0.065, 0.0149, 0.01125))
-    part.box((-0.0149, -0.065, -0.00125), (0.0149, 0.065, 0.01125))
+    part.cylinder(0.02, low, high)
+    part.box((-root, -waist, low), (root, waist, high))
+    part.box((-waist, -root, low), (waist, root, high))
+    for near, far in ((-end, -root), (root, end)):
+        part.box((near, -half, low), (far, half, high))
+        part.box((-half, near, low), (half, far, high))

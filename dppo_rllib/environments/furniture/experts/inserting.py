@@ -19,6 +19,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     lower,
     reach,
     retreat,
+    set_down,
     stay,
 )
 
@@ -27,6 +28,36 @@ _GRASP_TILT, _INSERT_TILT = np.radians(66), np.radians(-24)
 # Headings from which a part can be picked, and yaws that the wrist reaches.
 _STRAIGHT, _REACHABLE = np.radians(25), (np.radians(-70), np.radians(150))
 _MAX_TURNS, _NEAR = 3, 0.43
+# How far up an axis points that stands, and how often a screw is picked until it does.
+_STANDING, _MAX_TRIES = 0.9, 3
+
+
+def stand_in(
+    view: View,
+    part: int,
+    hole: Callable[[], Vector],
+    contact: float,
+    slip: Vector,
+    *,
+    along: float,
+) -> Plan:
+    """Stands a screw that lies on the table in its hole, and tries again if it slips away.
+
+    Args:
+        view: What is seen.
+        part: Which part.
+        hole: Where its origin belongs once assembled.
+        contact: How far above that threads meet (m).
+        slip: How far off it is grasped (m).
+        along: Where on its y axis it is picked (m).
+    """
+    for _ in range(_MAX_TRIES):
+        yield from turn_around(view, part, slip)
+        yield from pick_lying(view, part, slip, along=along)
+        yield from insert(view, part, hole, contact)
+        if view.parts[part].axis(1)[2] > _STANDING:
+            return
+        yield from retreat(view, 0.1)
 
 
 def turn_around(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Plan:
@@ -84,8 +115,10 @@ def pick_lying(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Pl
     tilted = hand_pose(np.zeros(3), 0.0, _GRASP_TILT).rotation
 
     def grasp() -> Pose:
-        lean = Rotation.from_euler("z", _heading(view.parts[part]))
-        place = view.parts[part].position + lean.apply([along + slip[0], 0, 0.002])
+        lying = view.parts[part]
+        lean = Rotation.from_euler("z", _heading(lying))
+        # Of what is round the middle is gripped: beside it fingers would squeeze it out.
+        place = lying.point(np.array([0, along + slip[0], 0])) + [0, 0, 0.002]
         return Pose(place, lean * tilted)
 
     def before() -> Pose:
@@ -115,7 +148,7 @@ def insert(view: View, part: int, hole: Callable[[], Vector], contact: float) ->
     def over(height: float) -> Pose:
         return Pose(hole() + [0, 0, contact + height], upright)
 
-    stages = ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003), (-0.004, 0.003))
-    yield from lower(view, part, over, stages)
+    yield from lower(view, part, over, ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003)))
+    yield from set_down(view, part, over)
     back = Pose(view.hand.position - 0.06 * view.hand.axis(2), view.hand.rotation)
     yield from reach(view, at(back), OPEN, near=0.02)

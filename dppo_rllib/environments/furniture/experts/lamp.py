@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dppo_rllib.environments.furniture.assemblies import LAMP
-from dppo_rllib.environments.furniture.experts.inserting import insert, pick_lying, turn_around
+from dppo_rllib.environments.furniture.experts.inserting import stand_in
 from dppo_rllib.environments.furniture.experts.moves import (
     OPEN,
     SHUT,
@@ -28,7 +28,7 @@ _BASE, _BULB, _HOOD = 0, 1, 2
 _BASE_HALF, _PLATE = 0.04235, 0.043
 _BULB_SEAT, _HOOD_SEAT = np.array([0, -0.0678, 0]), np.array([0, -0.088324, 0])
 _CONTACT, _BALL = 0.0155, 0.038
-_HOOD_GRIP = 0.043
+_HOOD_YAW, _HOOD_WALL, _HOOD_GRIP = np.radians(40), 0.032, 0.043
 
 
 def lamp(view: View, slip: Vector) -> Plan:
@@ -46,9 +46,11 @@ def lamp(view: View, slip: Vector) -> Plan:
         return hand_pose(place, yaw)
 
     yield from push_into_corner(view, _BASE, plate, _BASE_HALF)
-    yield from turn_around(view, _BULB, slip)
-    yield from pick_lying(view, _BULB, slip, along=_BALL)
-    yield from insert(view, _BULB, lambda: view.parts[_BASE].point(_BULB_SEAT), _CONTACT)
+
+    def socket() -> Vector:
+        return view.parts[_BASE].point(_BULB_SEAT)
+
+    yield from stand_in(view, _BULB, socket, _CONTACT, slip, along=_BALL)
     yield from screw_in(
         view,
         LAMP.joints[0],
@@ -60,16 +62,22 @@ def lamp(view: View, slip: Vector) -> Plan:
 
 
 def cover(view: View, slip: Vector) -> Plan:
-    """Grips the hood around its upper rim and lowers it over the bulb."""
+    """Takes the hood by the wall at its upper rim and drops it over the bulb.
+
+    The open hand is hardly wider than the hood; around one wall it has room. The hand stays low
+    where the hood was: high up and near the robot the arm's first and third joint have one axis,
+    and it hardly moves sideways.
+    """
+    line = np.array([-np.sin(_HOOD_YAW), np.cos(_HOOD_YAW), 0])
 
     def grasp(height: float) -> Pose:
-        place = view.parts[_HOOD].position + [slip[0], slip[1], _HOOD_GRIP + height]
-        return hand_pose(place, np.radians(40))
+        wall = _HOOD_WALL * line + [slip[0], slip[1], _HOOD_GRIP + height]
+        return hand_pose(view.parts[_HOOD].position + wall, _HOOD_YAW)
 
-    yield from reach(view, lambda: grasp(0.1), OPEN, near=0.015)
+    yield from reach(view, lambda: grasp(0.045), OPEN, near=0.005)
     yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
-    yield from stay(view, SHUT, 5)
-    yield from reach(view, at(view.hand.shifted(z=0.16)), SHUT, near=0.03)
+    yield from stay(view, SHUT, 7)
+    yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)
     axis = view.parts[_HOOD].axis(1)
     upright = Rotation.align_vectors([[0, 0, -1]], [axis])[0] * view.parts[_HOOD].rotation
 
@@ -77,5 +85,7 @@ def cover(view: View, slip: Vector) -> Plan:
         seat = view.parts[_BASE].point(_HOOD_SEAT)
         return Pose(seat + [0, 0, height], upright)
 
-    yield from lower(view, _HOOD, over, ((0.13, 0.02), (0.12, 0.005), (0.05, 0.005), (0.0, 0.004)))
+    # Further down the finger inside would meet the bulb.
+    yield from lower(view, _HOOD, over, ((0.15, 0.02), (0.1, 0.005), (0.03, 0.004)))
+    yield from stay(view, OPEN, 5)
     yield from reach(view, at(view.hand.shifted(z=0.08)), OPEN, near=0.02)

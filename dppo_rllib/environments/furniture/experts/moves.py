@@ -22,6 +22,11 @@ OPEN, SHUT = -1.0, 1.0
 _MAX_SHIFT, _MAX_TURN = 0.08, 0.6
 
 _NEUTRAL_YAW = np.radians(40)
+# How far below a part its target is while it sinks; it makes 40 % of that in a step, and stands
+# once it makes less than the second (m).
+_SINK, _STANDS, _MAX_SINK_STEPS = 0.005, 0.0005, 20
+# Nothing is between the fingers (m).
+_EMPTY = 0.003
 
 Action = Float[np.ndarray, "10"]
 Vector = Float[np.ndarray, "3"]
@@ -158,13 +163,21 @@ def carry(view: View, part: int, goal: Callable[[], Pose]) -> Callable[[], Pose]
     return target
 
 
+def while_held(view: View, plan: Plan) -> Plan:
+    """Goes on with a plan until what is held slips out: to follow it would fling the arm about."""
+    for action in plan:
+        if view.width < _EMPTY:
+            return
+        yield action
+
+
 def lower(
     view: View,
     part: int,
     place: Callable[[float], Pose],
     stages: Sequence[tuple[float, float]],
 ) -> Plan:
-    """Brings a part that is held to one height after the other above a place, then lets go.
+    """Brings a part that is held to one height after the other above a place.
 
     Args:
         view: What is seen.
@@ -174,7 +187,32 @@ def lower(
     """
     for height, near in stages:
         goal = carry(view, part, functools.partial(place, height))
-        yield from reach(view, goal, SHUT, near=near, turned=max(0.03, 8 * near), max_steps=15)
+        plan = reach(view, goal, SHUT, near=near, turned=max(0.03, 8 * near))
+        yield from while_held(view, plan)
+
+
+def set_down(view: View, part: int, place: Callable[[float], Pose]) -> Plan:
+    """Sinks a part that is held until something carries it, then lets go.
+
+    To press on would squeeze it out of the fingers, or push away what it stands on.
+
+    Args:
+        view: What is seen.
+        part: Which part.
+        place: Where it shall be at a height (m); the height does not matter here.
+    """
+
+    def below() -> Pose:
+        goal, now = place(0.0), view.parts[part].position
+        return Pose(np.array([*goal.position[:2], now[2] - _SINK]), goal.rotation)
+
+    for step in range(_MAX_SINK_STEPS):
+        if view.width < _EMPTY:
+            break
+        before = view.parts[part].position[2]
+        yield towards(view.hand, carry(view, part, below)(), SHUT)
+        if step and before - view.parts[part].position[2] < _STANDS:
+            break
     yield from stay(view, OPEN, 5)
 
 

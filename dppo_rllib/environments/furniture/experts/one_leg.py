@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dppo_rllib.environments.furniture.assemblies import ONE_LEG
-from dppo_rllib.environments.furniture.experts.inserting import insert, pick_lying, turn_around
+from dppo_rllib.environments.furniture.experts.inserting import stand_in
 from dppo_rllib.environments.furniture.experts.moves import (
     Plan,
     Pose,
@@ -39,10 +39,10 @@ def one_leg(view: View, slip: Vector) -> Plan:
         return hand_pose(top.position + wall, yaw)
 
     yield from push_into_corner(view, _TOP, near_wall, _HALF)
-    yield from turn_around(view, _LEG, slip)
-    yield from pick_lying(view, _LEG, slip, along=0.004)
     hole = _near_hole(view.parts[_TOP])
-    yield from insert(view, _LEG, lambda: view.parts[_TOP].point(hole), _CONTACT)
+    yield from stand_in(
+        view, _LEG, lambda: view.parts[_TOP].point(hole), _CONTACT, slip, along=0.004
+    )
     yield from screw_in(view, ONE_LEG.joints[0], lambda: view.joined[0])
 
 

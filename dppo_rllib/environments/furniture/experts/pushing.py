@@ -17,6 +17,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     reach,
     retreat,
     stay,
+    while_held,
 )
 
 # Beyond the corner, so that the part touches both bars.
@@ -51,6 +52,7 @@ def push_into_corner(
     turn = Rotation.from_euler("z", -square_angle(held) if straighten else 0.0)
     corner[2] = held.position[2]
     goal = Pose(corner, turn * held.rotation)
-    yield from reach(view, carry(view, part, lambda: goal), SHUT, near=0.012)
+    push = reach(view, carry(view, part, lambda: goal), SHUT, near=0.012)
+    yield from while_held(view, push)
     yield from stay(view, OPEN, 4)
     yield from retreat(view, 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     SHUT,
     Plan,
     Pose,
+    Vector,
     View,
     at,
     hand_pose,
@@ -24,6 +26,9 @@ from dppo_rllib.environments.furniture.experts.moves import (
 # The hand turns from the first yaw to the second.
 _FROM, _TO = np.radians(60), np.radians(-65)
 _PRESS, _SEATED = 0.006, -0.0005
+# The hand stays where the hole was when it grasped, and presses from there into the corner: what
+# the part is screwed into would turn with it, and wander away, if it did not lie against both bars.
+_INTO_CORNER = np.array([0.002, 0.002, 0])
 
 
 def screw_in(
@@ -55,16 +60,17 @@ def screw_in(
         place = view.parts[part].position + [0, 0, grip_height + height]
         return at(hand_pose(place, yaw))
 
-    def turned() -> Pose:
+    def turned(axis: Vector) -> Pose:
         press = _PRESS if _height(view, joint) > _SEATED else 0.0
-        place = view.parts[part].position + [0, 0, grip_height - press]
-        return hand_pose(place, _TO)
+        height = view.parts[part].position[2] + grip_height - press
+        return hand_pose(np.array([*(axis + _INTO_CORNER)[:2], height]), _TO)
 
     for _ in range(max_turns):
         yield from reach(view, grasp(0.06), OPEN, near=0.01)
         yield from reach(view, grasp(0.0), OPEN, near=0.005, max_steps=15)
         yield from stay(view, SHUT, 4)
-        yield from reach(view, turned, SHUT, near=0.02, turned=0.12, max_steps=30)
+        goal = functools.partial(turned, _seat(view, joint))
+        yield from reach(view, goal, SHUT, near=0.02, turned=0.12, max_steps=30)
         yield from stay(view, OPEN, 3)
         if joined():
             break
@@ -73,7 +79,11 @@ def screw_in(
 
 def _height(view: View, joint: Joint) -> float:
     """How far above its place a part is (m)."""
+    return float(view.parts[joint.part].position[2] - _seat(view, joint)[2])
+
+
+def _seat(view: View, joint: Joint) -> Vector:
+    """The place that is nearest to the part."""
     part = view.parts[joint.part].position
     places = [view.parts[joint.base].point(np.array(place)) for place in joint.positions]
-    nearest = min(places, key=lambda place: float(np.linalg.norm(part - place)))
-    return float(part[2] - nearest[2])
+    return min(places, key=lambda place: float(np.linalg.norm(part - place)))

@@ -1,0 +1,85 @@
+"""The moves of scripted experts, and whether these assemble furniture."""
+
+import sys
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from dppo_rllib.datasets.scripted import record_successes
+from dppo_rllib.environments.furniture.experts import PLANS, FurnitureExpert
+from dppo_rllib.environments.furniture.experts.moves import (
+    OPEN,
+    SHUT,
+    Pose,
+    View,
+    hand_pose,
+    lower,
+    nearest_yaw,
+    set_down,
+)
+from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
+
+UPRIGHT = Rotation.identity()
+
+
+def holding(height: float, width: float = 0.03) -> View:
+    """A hand that holds a part at a height above the origin."""
+    hand = hand_pose(np.array([0, 0, height]), 0.0)
+    return View(hand, width, [Pose(hand.position.copy(), UPRIGHT)], np.zeros(3), [False])
+
+
+def over_origin(height: float) -> Pose:
+    return Pose(np.array([0, 0, height]), UPRIGHT)
+
+
+def follow(view: View, plan, floor: float = -1.0) -> list:
+    """The actions of a plan whose part goes where the hand wants it, but not below a floor."""
+    actions = []
+    for action in plan:
+        actions.append(action)
+        moved = np.array([*action[:2], max(action[2], floor)])
+        view.hand = Pose(moved, view.hand.rotation)
+        view.parts = [Pose(moved, UPRIGHT)]
+    return actions
+
+
+def test_a_part_is_set_down_where_something_carries_it():
+    view = holding(0.1)
+    actions = follow(view, set_down(view, 0, over_origin), floor=0.083)
+    grips = [action[-1] for action in actions]
+    assert view.parts[0].position[2] == pytest.approx(0.083)
+    assert grips == [SHUT] * (len(grips) - 5) + [OPEN] * 5
+    assert len(grips) < 15
+
+
+def test_a_part_is_lowered_stage_by_stage():
+    view = holding(0.3)
+    heights = [action[2] for action in follow(view, lower(view, 0, over_origin, [(0.1, 0.01)]))]
+    assert heights == sorted(heights, reverse=True)
+    assert view.parts[0].position[2] == pytest.approx(0.1, abs=0.01)
+
+
+def test_nothing_is_lowered_or_set_down_that_has_slipped_away():
+    view = holding(0.3, width=0.0)
+    assert not list(lower(view, 0, over_origin, [(0.1, 0.01)]))
+    assert {action[-1] for action in set_down(view, 0, over_origin)} == {OPEN}
+
+
+@pytest.mark.parametrize("wanted", np.radians([-60, 0, 45, 130]))
+def test_the_yaw_that_is_nearest_is_within_half_a_symmetry(wanted):
+    for angle in np.radians([-170, -20, 0, 33, 90]):
+        along = Rotation.from_euler("z", angle).apply([0.0, 1, 0])
+        yaw = nearest_yaw(along, wanted, np.pi / 2)
+        assert abs(yaw - wanted) <= np.pi / 4 + 1e-9
+        assert np.isclose((yaw - angle) % (np.pi / 2), [0, np.pi / 2]).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_experts_assemble_furniture(name):
+    envs = FurnitureVectorEnv(name, num_envs=2, max_episode_steps=sys.maxsize)
+    recording = record_successes(envs, FurnitureExpert(envs), episodes=1, noise=0.0)
+    envs.close()
+    assert recording.attempts <= 4
+    assert recording.demonstrations.rewards.sum() == len(envs.assembly.joints)
