@@ -79,7 +79,7 @@ def test_the_yaw_that_is_nearest_is_within_half_a_symmetry(wanted):
 @pytest.mark.parametrize("name", sorted(PLANS))
 def test_experts_assemble_furniture(name):
     envs = FurnitureVectorEnv(name, num_envs=2, max_episode_steps=sys.maxsize)
-    recording = record_successes(envs, FurnitureExpert(envs), episodes=1, noise=0.0)
+    [success] = record_successes(envs, FurnitureExpert(envs), episodes=1, noise=0.0)
     envs.close()
-    assert recording.attempts <= 4
-    assert recording.demonstrations.rewards.sum() == len(envs.assembly.joints)
+    assert success.attempts <= 4
+    assert success.demonstration.rewards.sum() == len(envs.assembly.joints)
