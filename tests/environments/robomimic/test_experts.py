@@ -5,7 +5,10 @@ import pytest
 from recordings import record_all
 
 from dppo_rllib.environments.robomimic.experts import EXPERTS, make_expert
+from dppo_rllib.environments.robomimic.experts.arm import Waypoint
+from dppo_rllib.environments.robomimic.experts.expert import Expert
 from dppo_rllib.environments.robomimic.experts.geometry import nearest_turn, wrapped
+from dppo_rllib.environments.robomimic.experts.goals import fingers, still
 from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
 from dppo_rllib.tasks.scripted import EXPERT_TASKS
 
@@ -108,13 +111,37 @@ def test_angles_are_turned_to_the_nearest():
     np.testing.assert_allclose(wrapped(np.array([1.5 * np.pi, -1.0])), [-0.5 * np.pi, -1.0])
 
 
-def test_imperfections_out_of_range_and_tasks_without_expert_are_refused(envs):
+class TwoArms(Expert):
+    """The second arm takes longer than the first; both close their fingers in the end."""
+
+    max_steps, grasp_error, place_error = 20, 0.0, 0.0
+
+    def _routes(self):
+        wait, close = Waypoint(still, False, 0.01, 3, 3, together=True), Waypoint(still, True)
+        return (wait, close), (fingers(False, steps=5), wait, close)
+
+
+def test_arms_wait_for_one_another_and_go_on_together():
+    env, rows = RobomimicVectorEnv("transport", 2), np.arange(2)
+    env.reset(seed=0)
+    expert = TwoArms(env)
+    expert.begin(rows[:1], [np.random.default_rng(0)])
+    for _ in range(4):
+        expert.act(rows[:1])
+    expert.begin(rows[1:], [np.random.default_rng(1)])
+    actions = np.array([expert.act(rows) for _ in range(12)])
+    closed = actions[..., [6, 13]] > 0
+    assert (closed == (np.arange(12)[:, None] >= [4, 8])[..., None]).all()
+    assert expert.noise_scale.tolist() == ([1.0] * 6 + [0.0]) * 2
+    env.close()
+
+
+def test_imperfections_out_of_range_and_tasks_without_expert_are_refused(envs, monkeypatch):
     with pytest.raises(ValueError, match="imperfection=-1"):
         make_expert(envs("lift"), -1.0)
-    transport = RobomimicVectorEnv("transport", 1)
-    with pytest.raises(ValueError, match="task='transport': expected one of"):
-        make_expert(transport)
-    transport.close()
+    monkeypatch.delitem(EXPERTS, "lift")
+    with pytest.raises(ValueError, match="task='lift': expected one of"):
+        make_expert(envs("lift"))
 
 
 def test_the_command_line_knows_all_experts():

@@ -1,9 +1,9 @@
 """Scripted experts: controllers that solve tasks by what they know of the simulation.
 
-An expert goes from waypoint to waypoint, with a proportional controller in between. It sees poses
-as they are, not observations: what it shows can be recorded in pictures too. It is as imperfect as
-it is told to be: where it grasps and where it lays down is drawn anew for each episode, and what
-has slipped out of the hand is not picked up again.
+The arms of an expert go from waypoint to waypoint, with a proportional controller in between; at
+some they wait for one another. It sees poses as they are, not observations: what it shows can be
+recorded in pictures too. It is as imperfect as it is told to be: where it grasps and where it lays
+down is drawn anew for each episode, and what has slipped out of the hand is not picked up again.
 """
 
 from __future__ import annotations
