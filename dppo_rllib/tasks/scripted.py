@@ -22,7 +22,7 @@ from dppo_rllib.datasets.scripted import record_successes
 from dppo_rllib.tasks.task import Task, get_task
 
 # Of `dppo_rllib.environments.robomimic.experts`, which needs a simulator.
-EXPERT_TASKS = ("can", "lift", "square")
+EXPERT_TASKS = ("can", "lift", "square", "transport")
 DEFAULT_EPISODES = 200
 _NUM_ENVS = 16
 

@@ -49,6 +49,7 @@ def successes(env, expert):
         ("lift", 10),
         pytest.param("can", 9, marks=pytest.mark.slow),
         pytest.param("square", 9, marks=pytest.mark.slow),
+        pytest.param("transport", 9, marks=pytest.mark.slow),
     ],
 )
 def test_experts_succeed_where_nothing_disturbs_them(envs, task, least):

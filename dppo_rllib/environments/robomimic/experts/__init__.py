@@ -12,9 +12,15 @@ from dppo_rllib.environments.robomimic.experts.can import CanExpert
 from dppo_rllib.environments.robomimic.experts.expert import Expert
 from dppo_rllib.environments.robomimic.experts.lift import LiftExpert
 from dppo_rllib.environments.robomimic.experts.square import SquareExpert
+from dppo_rllib.environments.robomimic.experts.transport import TransportExpert
 from dppo_rllib.environments.robomimic.vector_env import RobomimicVectorEnv
 
-EXPERTS: dict[str, type[Expert]] = {"lift": LiftExpert, "can": CanExpert, "square": SquareExpert}
+EXPERTS: dict[str, type[Expert]] = {
+    "lift": LiftExpert,
+    "can": CanExpert,
+    "square": SquareExpert,
+    "transport": TransportExpert,
+}
 
 
 def make_expert(env: RobomimicVectorEnv, imperfection: float = 1.0) -> Expert:
