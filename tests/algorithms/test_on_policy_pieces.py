@@ -57,7 +57,7 @@ def test_reward_scaling_goes_on_from_its_state() -> None:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**31), steps=st.integers(1, 12), envs=st.integers(1, 4))
 def test_advantages_never_cross_episodes(seed: int, steps: int, envs: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -37,7 +37,7 @@ def naive_samples(demonstrations, horizon_steps, cond_steps):
     return samples
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     steps=lengths_and_steps(),
     img_cond_steps=st.integers(1, 4),
@@ -101,7 +101,7 @@ def test_samples_are_those_of_the_official_dataset(golden, make_demonstrations):
     np.testing.assert_array_equal(actions, golden["ds/out_actions"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=lengths_and_steps(), random=st.randoms(use_true_random=False))
 def test_gather_equals_a_loop(make_demonstrations, steps, random):
     lengths, horizon_steps, cond_steps = steps
@@ -117,7 +117,7 @@ def test_gather_equals_a_loop(make_demonstrations, steps, random):
         np.testing.assert_array_equal(actions[row], demonstrations.actions[ahead])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=lengths_and_steps())
 def test_windows_stay_in_their_episode_and_pad_with_its_first_frame(make_demonstrations, steps):
     lengths, horizon_steps, cond_steps = steps

@@ -58,7 +58,7 @@ def encoded(pixels, kind="PNG"):
 # What is written
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     shape=st.tuples(st.sampled_from([1, 3, 6]), st.integers(1, 9), st.integers(1, 9)),

@@ -43,7 +43,7 @@ def assert_same(left, right):
         np.testing.assert_array_equal(found, expected, err_msg=field)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6),
     dims=st.tuples(st.integers(1, 5), st.integers(1, 5)),

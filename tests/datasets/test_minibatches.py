@@ -72,7 +72,7 @@ def starts(lengths, horizon_steps):
     return [(e, t) for e, n in enumerate(lengths) for t in range(n - horizon_steps + 1)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
     data=st.data(),
@@ -94,7 +94,7 @@ def test_each_sample_is_in_one_minibatch(store, lengths, data, size, room, seed)
         assert [start for batch in batches for start in batch] == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(lengths=st.lists(st.integers(2, 12), min_size=1, max_size=6), size=st.integers(1, 20))
 def test_passes_in_memory_are_one_permutation(make_demonstrations, lengths, size):
     chunks = ActionChunks(make_demonstrations(tuple(lengths)), None, horizon_steps=2)

@@ -18,7 +18,7 @@ from dppo_rllib.denoising import Chain, DenoisingConfig, DenoisingProcess, mean_
 from dppo_rllib.networks import DiffusionMLP, DiffusionMLPConfig, ObservationSpec
 
 BATCH, HORIZON, ACTION_DIM, OBS_DIM = 3, 4, 2, 3
-few_examples = settings(max_examples=15, deadline=None)
+few_examples = settings(max_examples=15)
 
 
 @cache

@@ -184,7 +184,7 @@ def processes(draw: st.DrawFn) -> DenoisingProcess:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(processes(), st.sampled_from(KINDS), st.integers(1, HORIZON), st.data())
 def test_the_importance_ratio_starts_at_one(process, kind, act_steps, data):
     ft_steps = data.draw(st.integers(1, process.config.sampler_steps))

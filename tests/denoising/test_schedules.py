@@ -16,7 +16,7 @@ from dppo_rllib.denoising import NoiseSchedule, StepTable, cosine_schedule, ddim
 DDPM_KEYS = golden_keys("sched/K")
 DDIM_KEYS = golden_keys("sched/ddim_")
 STEPS = st.integers(1, 100)
-few_examples = settings(max_examples=30, deadline=None)
+few_examples = settings(max_examples=30)
 
 
 @cache

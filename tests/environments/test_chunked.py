@@ -117,7 +117,7 @@ def test_a_time_limit_truncates_only_where_the_official_wrapper_terminates_too(m
 # --- A plain loop --------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     ends=st.lists(st.sampled_from(["terminated", "truncated", "both"]), min_size=1, max_size=3),

@@ -92,7 +92,7 @@ def test_a_simulator_may_draw_into_the_same_array(make):
     np.testing.assert_array_equal(infos["final_obs"]["rgb"], pictures((0, 3), (0, 4), (0, 5)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     act_steps=st.integers(1, 5),

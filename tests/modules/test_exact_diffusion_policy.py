@@ -74,7 +74,7 @@ def scores(ours: Any, obs: dict[str, Tensor], x: Tensor) -> Tensor:
 # Directions
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(count=st.integers(1, 24), rows=st.integers(0, 4), seed=st.integers(0, 2**31))
 def test_signs_survive_packing(count: int, rows: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -167,7 +167,7 @@ def test_log_probs_of_sampling_are_those_of_scoring(deterministic):
     assert_close(chain.log_probs[:, 0], scores(ours, obs, chain.chunk))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.1, 5))
 def test_chunk_is_within_the_bound_of_the_mean(bound):
     ours, obs = policy(randn_clip_value=bound), states()

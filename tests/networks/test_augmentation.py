@@ -26,7 +26,7 @@ def test_shifted_pictures_are_the_authors():
     torch.testing.assert_close(shifted.float(), official, rtol=0, atol=0.005)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     height=st.integers(1, 7),
     width=st.integers(1, 7),

@@ -74,7 +74,7 @@ def test_noise_level_of_a_checkpoint_is_that_of_the_authors_loss(checkpoint, con
     assert_close(mean, out[7])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(KINDS),
     st.tuples(*[st.floats(0.01, 2.0)] * 3).map(sorted).filter(lambda v: v[0] < v[1] < v[2]),

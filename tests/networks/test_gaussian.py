@@ -142,7 +142,7 @@ def test_learned_std_is_one_number_per_action_dimension():
     assert (network.logvar.grad > 0).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(-50, 50), st.sampled_from([{}, STATE_DEPENDENT | {"residual": False}]))
 def test_std_stays_within_its_bounds(logvar, config):
     network = head(**config)

@@ -106,7 +106,7 @@ def test_parameters_of_the_hopper_denoiser_are_those_of_its_layers():
     assert parameters(network) == time + mlp
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     batch=st.integers(1, 4),
     cond_steps=st.integers(1, 3),

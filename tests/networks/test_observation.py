@@ -75,7 +75,7 @@ def test_cameras_divide_the_channels(channels):
         spec(channels=channels, num_cameras=2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     cameras=st.integers(1, 3),
     camera_channels=st.sampled_from([1, 3, 4]),

@@ -86,7 +86,7 @@ def test_output_has_the_shape_of_the_chunk(horizon_steps, dim_mults):
     assert predict(network, x, torch.tensor([0, 7]), torch.randn(2, 1, 5)).shape == x.shape
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     kernel_size=st.sampled_from([1, 3, 5]),
     n_groups=st.sampled_from([None, 2, 8]),

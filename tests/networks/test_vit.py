@@ -33,7 +33,7 @@ def test_number_of_patches_follows_from_the_convolutions(style, height, width, p
     assert num_patches(height, width, style) == patches
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     channels=st.integers(1, 4),
     height=st.integers(16, 40),

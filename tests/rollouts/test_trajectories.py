@@ -35,7 +35,7 @@ def make(steps: int, envs: int, seed: int = 0) -> Trajectories:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=st.integers(1, 5), envs=st.integers(1, 7), shards=st.integers(1, 7))
 def test_splitting_and_joining_gives_the_same(steps: int, envs: int, shards: int) -> None:
     whole = make(steps, envs)

@@ -36,7 +36,7 @@ def flags_at(frames, *at):
     return flags
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6), data=st.data())
 def test_episodes_end_at_terminals_and_timeouts(tmp_path_factory, lengths, data):
     frames, last = sum(lengths), np.cumsum(lengths) - 1

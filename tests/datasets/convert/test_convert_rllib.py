@@ -69,7 +69,7 @@ def recorded(length, cuts, name, ended=True):
     return [*pieces, episode.get_state()], observations[:-1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     cuts=st.sets(st.integers(1, 8)),
