@@ -1,11 +1,10 @@
-"""Makes the files beside it: Minari's with Minari, and RLlib's as its runners make them.
+"""Makes the files beside it: Minari's with Minari, and RLlib's with its runner that records.
 
     pip install "minari[all]==0.5.4" msgpack-numpy
     python tests/golden/formats/make.py
 
 Two episodes, of 5 steps that terminate and of 3 steps that are truncated; `expected.npz` holds
-their arrays, end to end. RLlib has not recorded them itself: rows have the columns of its
-`OfflineSingleAgentEnvRunner`, episodes and arrays are packed as there, and Ray Data writes them.
+their arrays, end to end. For RLlib an environment and a module play them back.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ import sys
 from pathlib import Path
 
 import gymnasium
-import msgpack
-import msgpack_numpy
 import numpy as np
-import ray
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
-from ray.rllib.utils.compression import pack_if_needed
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.offline.offline_env_runner import OfflineSingleAgentEnvRunner
 
 HERE = Path(__file__).parent
 LENGTHS = (5, 3)
@@ -96,43 +95,59 @@ def write_minari():
     shutil.rmtree(HERE / "scratch")
 
 
+class Replay(gymnasium.Env):
+    """What the episodes hold, one after the other, whatever is done."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (4,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+    def __init__(self, config=None):
+        self.number = -1
+
+    def reset(self, *, seed=None, options=None):
+        self.number, self.t = (self.number + 1) % len(LENGTHS), 0
+        self.episode = list(episodes())[self.number]
+        return self.episode["state"][0], {}
+
+    def step(self, action):
+        reward = float(self.episode["rewards"][self.t])
+        self.t += 1
+        last = self.t == LENGTHS[self.number]
+        ends = last and self.number == 0, last and self.number == 1
+        return self.episode["state"][self.t], reward, *ends, {}
+
+
+class Actor(TorchRLModule):
+    """Answers an observation of the episodes with the action that follows it."""
+
+    def _forward(self, batch, **kwargs):
+        states = np.concatenate([episode["state"][:-1] for episode in episodes()])
+        actions = np.concatenate([episode["actions"] for episode in episodes()])
+        asked = np.asarray(batch["obs"])
+        # Nothing follows the last observations, at which a runner asks too: any action will do.
+        rows = [int(np.argmax((states == state).all(axis=1))) for state in asked]
+        return {"actions": torch.as_tensor(actions[rows])}
+
+
 def write_rllib():
-    ray.init(num_cpus=1, include_dashboard=False, object_store_memory=80_000_000)
-    rows, items = [], []
-    for i, recorded in enumerate(episodes()):
-        episode = SingleAgentEpisode(id_=f"episode{i}")
-        episode.add_env_reset(observation=recorded["state"][0])
-        for t in range(LENGTHS[i]):
-            last = t == LENGTHS[i] - 1
-            episode.add_env_step(
-                observation=recorded["state"][t + 1],
-                action=recorded["actions"][t],
-                reward=float(recorded["rewards"][t]),
-                terminated=last and i == 0,
-                truncated=last and i == 1,
-            )
-            rows.append(
-                {
-                    "eps_id": episode.id_,
-                    "agent_id": None,
-                    "module_id": None,
-                    "obs": recorded["state"][t],
-                    "actions": recorded["actions"][t],
-                    "rewards": float(recorded["rewards"][t]),
-                    "new_obs": recorded["state"][t + 1],
-                    "terminateds": episode.is_terminated,
-                    "truncateds": episode.is_truncated,
-                }
-            )
-        items.append(msgpack.packb(episode.get_state(), default=msgpack_numpy.encode))
-    packed = [
-        row | {key: pack_if_needed(row[key]) for key in ("obs", "new_obs", "actions")}
-        for row in rows
-    ]
-    for name, values in (("steps", rows), ("packed", packed), ("episodes", items)):
+    kinds = {
+        "steps": {"output_write_episodes": False, "output_compress_columns": []},
+        "packed": {"output_write_episodes": False},
+        "episodes": {"output_write_episodes": True},
+    }
+    for name, how in kinds.items():
         folder = HERE / f"rllib_{name}"
         shutil.rmtree(folder, ignore_errors=True)
-        ray.data.from_items(values).repartition(1).write_parquet(str(folder))
+        config = (
+            PPOConfig()
+            .environment(Replay)
+            .env_runners(num_env_runners=0, batch_mode="complete_episodes")
+            .rl_module(rl_module_spec=RLModuleSpec(module_class=Actor))
+            .offline_data(output=str(folder), **how)
+        )
+        runner = OfflineSingleAgentEnvRunner(config=config)
+        runner.sample(num_episodes=len(LENGTHS))
+        runner.stop()
 
 
 if __name__ == "__main__":
