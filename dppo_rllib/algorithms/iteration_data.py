@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dppo_rllib.algorithms import collectives
+from dppo_rllib.environments.arrays import Array
 from dppo_rllib.rollouts.trajectories import Trajectories
 
 
@@ -116,11 +117,13 @@ class EnvironmentLayout:
         return np.where(column >= 0, rows, -1).reshape(-1)
 
 
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A tensor on `device`; read-only arrays of the object store are copied."""
-    if not array.flags.writeable:
-        array = array.copy()
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+def to_device(values: Array, device: torch.device) -> Tensor:
+    """A tensor on `device`; what is one is itself, read-only arrays are copied."""
+    if isinstance(values, Tensor):
+        return values.to(device)
+    if not values.flags.writeable:
+        values = values.copy()
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
 
 def flatten_rows(trajectories: Trajectories, device: torch.device) -> dict[str, Tensor]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int, Shaped
 
+from dppo_rllib.environments.arrays import Array, finite_rows, placed
 from dppo_rllib.environments.chunk_env import filmed
 from dppo_rllib.environments.observation_spaces import (
     RGB,
@@ -39,6 +41,9 @@ class BatchedChunkEnvs:
     returns pictures of these copies. Where a history holds one picture, only those at the end of
     chunks are drawn.
 
+    One that is simulated on a device may have the attributes `device` and `as_tensors`: set, it
+    takes actions and returns observations as tensors (float32) there.
+
     Args:
         envs: The environments.
         act_steps: `Ta`.
@@ -57,18 +62,24 @@ class BatchedChunkEnvs:
             )
         self._envs = envs
         self.num_envs, self.render_mode = envs.num_envs, envs.render_mode
+        self.device: torch.device | None = None
+        if hasattr(envs, "as_tensors"):
+            envs.as_tensors = True
+            self.device = envs.device  # type: ignore[attr-defined]
         self._frame_interval, self.metadata = filmed(envs.metadata)
         self._frames: list[np.ndarray] = []
         self._filmed = 0
         state, rgb = split_observation_space(envs.single_observation_space)
-        self._tapes = {STATE: _Tape(state.shape, np.float32, self.num_envs, cond_steps, act_steps)}
+        cells = np.zeros((self.num_envs, cond_steps + act_steps, *state.shape), np.float32)
+        self._tapes = {STATE: _Tape(placed(cells, self.device), cond_steps)}
         histories: dict[str, gymnasium.Space] = {
             STATE: gymnasium.spaces.Box(-np.inf, np.inf, (cond_steps, *state.shape), np.float32)
         }
         self._channels_last = rgb is not None and channel_axis(rgb.shape) == 2
         if rgb is not None:
             shape = channels_first(rgb.shape)
-            self._tapes[RGB] = _Tape(shape, np.uint8, self.num_envs, img_cond_steps, act_steps)
+            pictures = np.zeros((self.num_envs, img_cond_steps + act_steps, *shape), np.uint8)
+            self._tapes[RGB] = _Tape(pictures, img_cond_steps)
             histories[RGB] = gymnasium.spaces.Box(0, 255, (img_cond_steps, *shape), np.uint8)
         late = rgb is not None and img_cond_steps == 1
         self._draws_late = late and getattr(envs, "draw_in_step", False)
@@ -92,13 +103,13 @@ class BatchedChunkEnvs:
         self._begin(obs, everyone)
         return self._histories({key: tape.at_start() for key, tape in self._tapes.items()})
 
-    def step(self, chunks: Float[np.ndarray, "N Ta Da"]) -> ChunkResults:
+    def step(self, chunks: Float[Array, "N Ta Da"]) -> ChunkResults:
         """Executes a chunk of the simulator's own actions in each."""
         counts = _Counts(self.num_envs)
         for step, result in enumerate(self._steps(chunks)):
             obs, reward, terminated, truncated, infos = result
             state = obs[STATE] if isinstance(obs, dict) else obs
-            sound = np.isfinite(state).all(axis=-1) & np.isfinite(reward)
+            sound = finite_rows(state) & np.isfinite(reward)
             sound &= ~np.asarray(infos.get("invalid", False), bool)
             executed = counts.add(sound, reward, terminated, truncated, infos)
             self._write(obs, executed, step)
@@ -136,7 +147,7 @@ class BatchedChunkEnvs:
         """Closes the environments."""
         self._envs.close()
 
-    def _steps(self, chunks: Float[np.ndarray, "N Ta Da"]) -> Iterable[tuple[Any, ...]]:
+    def _steps(self, chunks: Float[Array, "N Ta Da"]) -> Iterable[tuple[Any, ...]]:
         """What `step` returns for each action of the chunks."""
         if hasattr(self._envs, "step_chunk"):
             return self._envs.step_chunk(chunks)
@@ -149,7 +160,7 @@ class BatchedChunkEnvs:
             self._frames.append(np.asarray(picture))
         self._filmed += 1
 
-    def _histories(self, arrays: dict[str, np.ndarray]) -> Histories:
+    def _histories(self, arrays: dict[str, Any]) -> Histories:
         return arrays if RGB in self._tapes else arrays[STATE]
 
     def _begin(self, obs: Any, rows: Bool[np.ndarray, " N"]) -> None:
@@ -229,32 +240,26 @@ class _Tape:
     """Of `N` environments what they have shown, as `histories` has it of one.
 
     Args:
-        shape: Of one observation.
-        dtype: Its.
-        num_envs: `N`.
-        length: Of a history.
-        act_steps: `Ta`.
+        cells: `[N, T + Ta, …]`, with room for a history and what a chunk shows after it.
+        length: Of a history, `T`.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], dtype: Any, num_envs: int, length: int, act_steps: int
-    ):
-        self._cells = np.zeros((num_envs, length + act_steps, *shape), dtype)
+    def __init__(self, cells: Array, length: int):
+        self._cells: Any = cells
+        self._everyone = np.arange(len(cells))
         self._length = length
 
-    def fill(self, obs: Shaped[np.ndarray, "N ..."], rows: Bool[np.ndarray, " N"]) -> None:
+    def fill(self, obs: Shaped[Array, "N ..."], rows: Bool[np.ndarray, " N"]) -> None:
         """The first observation of an episode, repeated."""
         self._cells[rows, : self._length] = obs[rows, None]
 
-    def write(
-        self, obs: Shaped[np.ndarray, "N ..."], rows: Bool[np.ndarray, " N"], step: int
-    ) -> None:
+    def write(self, obs: Shaped[Array, "N ..."], rows: Bool[np.ndarray, " N"], step: int) -> None:
         """What a step of the chunk, counted from 0, has shown."""
         self._cells[rows, self._length + step] = obs[rows]
 
     def place(
         self,
-        obs: Shaped[np.ndarray, "n ..."],
+        obs: Shaped[Array, "n ..."],
         rows: Int[np.ndarray, " n"],
         steps: Int[np.ndarray, " n"],
     ) -> None:
@@ -266,13 +271,13 @@ class _Tape:
         newest = self._cells[rows, self._length - 1]
         self._cells[rows, self._length + steps[rows] - 1] = newest
 
-    def after(self, steps: Int[np.ndarray, " N"]) -> Shaped[np.ndarray, "N T ..."]:
+    def after(self, steps: Int[np.ndarray, " N"]) -> Shaped[Array, "N T ..."]:
         """Histories after so many steps of the chunk; those to go on from."""
-        rows = np.arange(len(steps))[:, None]
+        rows = self._everyone[:, None]
         histories = self._cells[rows, steps[:, None] + np.arange(self._length)]
         self._cells[:, : self._length] = histories
         return histories
 
-    def at_start(self) -> Shaped[np.ndarray, "N T ..."]:
+    def at_start(self) -> Shaped[Array, "N T ..."]:
         """Histories to go on from."""
-        return self._cells[:, : self._length].copy()
+        return self._cells[self._everyone, : self._length]  # a copy, as indices always make

@@ -10,19 +10,22 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32
 
 from dppo_rllib.environments import locomotion
+from dppo_rllib.environments.arrays import Array, Values, beside, finite_rows, placed
 from dppo_rllib.environments.batched import BatchedChunkEnvs
 from dppo_rllib.environments.chunk_env import ChunkEnv
 from dppo_rllib.environments.normalization import Normalization
-from dppo_rllib.environments.observation_spaces import RGB, STATE, split_observation_space
+from dppo_rllib.environments.observation_spaces import STATE, split_observation_space
 from dppo_rllib.environments.resetting import seeds_of
 from dppo_rllib.environments.vectorized import Histories, ParallelChunkEnvs, SerialChunkEnvs
 
-Observations = dict[str, np.ndarray]
+# Arrays of NumPy, or tensors where a device was asked for.
+Observations = dict[str, Any]
 EnvFactory = Callable[..., gymnasium.Env]
 
 
@@ -40,6 +43,9 @@ class ChunkedVectorEnv(VectorEnv):
       the episode was cut because the simulator failed (the step in which it did is not counted);
       and, once an environment has reported `success` or `is_success`, `success [N]`, in any step
       of the chunk, and `has_success [N]`, whether it reported.
+    - With a `device`, observations (`final_obs` too) are tensors there, and so may actions be.
+      Environments that are simulated on it hand over their own: nothing goes through the host but
+      what decides about episodes (rewards, ends, counts), which are NumPy arrays always.
 
     Any Gymnasium environment can be run so; one that is faster together registers a
     `vector_entry_point`. Normalised states are clipped to ±`metadata["normalized_bound"]` where the
@@ -48,15 +54,17 @@ class ChunkedVectorEnv(VectorEnv):
     Args:
         envs: The environments, whose actions are the simulator's own.
         normalization: Maps observations and actions.
+        device: Of observations; None for NumPy arrays.
     """
 
     def __init__(
         self,
         envs: SerialChunkEnvs | ParallelChunkEnvs | BatchedChunkEnvs,
         normalization: Normalization,
+        device: torch.device | None = None,
     ):
         self._envs = envs
-        self.normalization = normalization
+        self.normalization, self.device = normalization, device
         self.num_envs, self.render_mode = envs.num_envs, envs.render_mode
         self.metadata = {**envs.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         chunks = envs.action_space
@@ -84,7 +92,7 @@ class ChunkedVectorEnv(VectorEnv):
         return self._observations(self._envs.reset(seeds_of(seed, self.num_envs), options)), {}
 
     def step(
-        self, actions: Float[np.ndarray, "N Ta Da"]
+        self, actions: Float[Array, "N Ta Da"]
     ) -> tuple[
         Observations,
         Float32[np.ndarray, " N"],
@@ -133,25 +141,30 @@ class ChunkedVectorEnv(VectorEnv):
         self._envs.close()
 
     def _observations(self, histories: Histories) -> Observations:
-        if isinstance(histories, dict):
-            state = normalized_states(histories[STATE], self.normalization, self.metadata)
-            return {STATE: state, RGB: histories[RGB]}
-        return {STATE: normalized_states(histories, self.normalization, self.metadata)}
+        named: dict[str, Any] = histories if isinstance(histories, dict) else {STATE: histories}
+        states = normalized_states(named[STATE], self.normalization, self.metadata)
+        return {key: placed(v, self.device) for key, v in {**named, STATE: states}.items()}
 
-    def _simulator_actions(self, chunks: Float[np.ndarray, "N Ta Da"]) -> np.ndarray:
+    def _simulator_actions(self, chunks: Float[Array, "N Ta Da"]) -> Any:
         if chunks.shape != self.action_space.shape:
-            raise ValueError(f"chunks: shape {chunks.shape}, expected {self.action_space.shape}")
-        if not np.isfinite(chunks).all():
-            rows = np.flatnonzero(~np.isfinite(chunks).all(axis=(1, 2))).tolist()
+            raise ValueError(
+                f"chunks: shape {tuple(chunks.shape)}, expected {self.action_space.shape}"
+            )
+        if not (sound := finite_rows(chunks)).all():
+            rows = np.flatnonzero(~sound).tolist()
             raise ValueError(f"chunks of sub-environments {rows}: expected finite numbers")
-        actions = self.normalization.denormalize_action(chunks.clip(-1, 1))
+        near = placed(chunks, self._envs.device).clip(-1, 1)
+        actions = self.normalization.denormalize_action(near)
         # Rounding, or a normalization with other ranges, may exceed what the simulator takes.
-        return actions.astype(self._low.dtype, copy=False).clip(self._low, self._high)
+        low, high = beside(self._low, actions), beside(self._high, actions)
+        if isinstance(actions, np.ndarray):
+            actions = actions.astype(low.dtype, copy=False)
+        return actions.clip(low, high)
 
 
 def normalized_states(
-    states: Float[np.ndarray, "N To Do"], normalization: Normalization, metadata: Mapping[str, Any]
-) -> Float32[np.ndarray, "N To Do"]:
+    states: Float[Values, "N To Do"], normalization: Normalization, metadata: Mapping[str, Any]
+) -> Float32[Values, "N To Do"]:
     """States as policies see them.
 
     Args:
@@ -178,6 +191,7 @@ def make_chunked_env(
     max_episode_steps: int | None = None,
     vectorization: str = "auto",
     render_mode: str | None = None,
+    device: torch.device | None = None,
 ) -> ChunkedVectorEnv:
     """Builds `num_envs` copies of an environment that are stepped in chunks.
 
@@ -203,6 +217,7 @@ def make_chunked_env(
             (`dppo_rllib.environments.locomotion`), and "sync" otherwise.
         render_mode: Of sub-environment 0; "rgb_array" to collect pictures, see
             `ChunkedVectorEnv.pop_frames`.
+        device: Where observations are tensors; None for NumPy arrays.
 
     Raises:
         ValueError: An argument is out of range, the id is unknown, or the environment's spaces
@@ -225,7 +240,7 @@ def make_chunked_env(
     if vectorization == "auto" and isinstance(env, str):
         together = _make_together(_find_spec(env), num_envs, kwargs, max_episode_steps, render_mode)
         if together is not None:
-            return _chunked_together(together, steps, normalization)
+            return _chunked_together(together, steps, normalization, device)
     make = functools.partial(_make_single, env, kwargs, max_episode_steps)
     probe = make()
     try:
@@ -242,7 +257,7 @@ def make_chunked_env(
         )
         builds[0] = functools.partial(ChunkEnv, filmed, *steps)
     vectorized = ParallelChunkEnvs if vectorization == "async" else SerialChunkEnvs
-    return ChunkedVectorEnv(vectorized(builds), normalization)
+    return ChunkedVectorEnv(vectorized(builds), normalization, device)
 
 
 def _make_together(
@@ -266,13 +281,16 @@ def _make_together(
 
 
 def _chunked_together(
-    envs: VectorEnv, steps: tuple[int, int, int], normalization: Normalization | None
+    envs: VectorEnv,
+    steps: tuple[int, int, int],
+    normalization: Normalization | None,
+    device: torch.device | None,
 ) -> ChunkedVectorEnv:
     try:
         state, rgb = split_observation_space(envs.single_observation_space)
         normalization = _fitting_normalization(state, envs.single_action_space, normalization)
         _check_pictures(rgb, steps[2])
-        return ChunkedVectorEnv(BatchedChunkEnvs(envs, *steps), normalization)
+        return ChunkedVectorEnv(BatchedChunkEnvs(envs, *steps), normalization, device)
     except ValueError:
         envs.close()
         raise

@@ -10,6 +10,8 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float, Float32
 
+from dppo_rllib.environments.arrays import Values, beside, single_precision
+
 _EPSILON = 1e-6
 _KEYS = ("obs_min", "obs_max", "action_min", "action_max")
 _PTH_KEYS = {
@@ -70,24 +72,21 @@ class Normalization:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def normalize_obs(self, obs: Float[np.ndarray, "*N Do"]) -> Float32[np.ndarray, "*N Do"]:
-        """Observations as networks see them."""
-        obs = obs.astype(np.float32, copy=False)
+    def normalize_obs(self, obs: Float[Values, "*N Do"]) -> Float32[Values, "*N Do"]:
+        """Observations as networks see them; of tensors, tensors on their device."""
+        obs = single_precision(obs)
         if self.obs_min is None or self.obs_max is None:
             return obs
-        return 2 * ((obs - self.obs_min) / (self.obs_max - self.obs_min + _EPSILON) - 0.5)
+        return _normalized(obs, self.obs_min, self.obs_max)
 
     def normalize_action(self, action: Float[np.ndarray, "*N Da"]) -> Float32[np.ndarray, "*N Da"]:
         """Demonstrated actions as networks see them."""
-        span = self.action_max - self.action_min + _EPSILON
-        return 2 * ((action.astype(np.float32, copy=False) - self.action_min) / span - 0.5)
+        return _normalized(single_precision(action), self.action_min, self.action_max)
 
-    def denormalize_action(
-        self, action: Float[np.ndarray, "*N Da"]
-    ) -> Float32[np.ndarray, "*N Da"]:
+    def denormalize_action(self, action: Float[Values, "*N Da"]) -> Float32[Values, "*N Da"]:
         """Actions of the environment for those of the policy; as the authors', without epsilon."""
-        span = self.action_max - self.action_min
-        return (action.astype(np.float32, copy=False) + 1) / 2 * span + self.action_min
+        span = beside(self.action_max - self.action_min, action)
+        return (single_precision(action) + 1) / 2 * span + beside(self.action_min, action)
 
     @classmethod
     def from_data(
@@ -190,3 +189,10 @@ class Normalization:
             for key, ends in values.items()
         }
         return cls(**arrays)
+
+
+def _normalized(
+    values: Any, low: Float32[np.ndarray, " D"], high: Float32[np.ndarray, " D"]
+) -> Any:
+    span = beside(high - low + _EPSILON, values)
+    return 2 * ((values - beside(low, values)) / span - 0.5)

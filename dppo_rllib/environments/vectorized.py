@@ -14,11 +14,12 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from jaxtyping import Bool, Float, Float32, Int, Shaped
 
+from dppo_rllib.environments.arrays import Array
 from dppo_rllib.environments.chunk_env import ChunkEnv
 
 Build = Callable[[], ChunkEnv]
 # With pictures: `{"state": [N, To, Do], "rgb": [N, Ti, C, H, W]}`.
-Histories = Float32[np.ndarray, "N To Do"] | dict[str, Shaped[np.ndarray, "N ..."]]
+Histories = Float32[Array, "N To Do"] | dict[str, Shaped[np.ndarray, "N ..."]]
 HistorySpace = gymnasium.spaces.Box | gymnasium.spaces.Dict
 
 
@@ -73,6 +74,8 @@ class SerialChunkEnvs:
         ValueError: The environments differ in their spaces.
     """
 
+    device = None  # observations and actions are arrays of NumPy
+
     def __init__(self, builds: Sequence[Build]):
         self._envs = [build() for build in builds]
         first = self._envs[0]
@@ -122,6 +125,8 @@ class ParallelChunkEnvs:
     Raises:
         RuntimeError: An environment could not be built in its process, or the spaces differ.
     """
+
+    device = None  # observations and actions are arrays of NumPy
 
     def __init__(self, builds: Sequence[Build]):
         guarded = [functools.partial(_Reporting, build) for build in builds]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import ENV_CREATOR, _global_registry
@@ -20,12 +21,15 @@ _VECTORIZATIONS = {
 }
 
 
-def make_configured_env(config: AlgorithmConfig, context: EnvContext) -> ChunkedVectorEnv:
+def make_configured_env(
+    config: AlgorithmConfig, context: EnvContext, device: torch.device | None = None
+) -> ChunkedVectorEnv:
     """The environments of one runner.
 
     Args:
         config: Of an algorithm.
         context: `config.env_config`, with the runner's number.
+        device: Where observations are tensors; None for NumPy arrays.
 
     Raises:
         ValueError: The configuration names no environment.
@@ -43,6 +47,7 @@ def make_configured_env(config: AlgorithmConfig, context: EnvContext) -> Chunked
         env_kwargs=None if isinstance(creator, functools.partial) else dict(config.env_config),
         max_episode_steps=config.max_episode_steps,
         vectorization=_VECTORIZATIONS[gymnasium.VectorizeMode(config.gym_env_vectorize_mode)],
+        device=device,
     )
 
 

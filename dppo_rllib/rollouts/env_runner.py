@@ -54,9 +54,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         self._callbacks = [cls() for cls in _as_list(self.config.callbacks_class)]
         # Chunks of a few dozen environments are too small to share among threads by default.
         self._threads = max(1, int(self.config.num_cpus_per_env_runner))
-        self._device = torch.device(
-            get_device(self.config, 0 if not self.worker_index else config.num_gpus_per_env_runner)
-        )
+        self._device = torch.device(get_device(self.config, self._num_gpus()))
         self._generator = torch.Generator(self._device)
         self._weights_seq_no = 0
         self._evaluations = 0
@@ -86,7 +84,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             worker_index=self.worker_index or 0,
             num_workers=self.num_workers,
         )
-        self.env = make_configured_env(self.config, context)
+        self.env = make_configured_env(self.config, context, self._device)
         self._needs_reset = True
         self._call_back(
             "on_environment_created", env=self.env, env_context=context, env_runner=self
@@ -177,14 +175,22 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
             self.set_state(weights)
             self._seed_iteration(iteration)
             trajectories = self.sample()[0]
-            shards = trajectories.split(num_shards)
+            # A learner in this process takes tensors where they are.
             remote = bool(self.worker_index)
+            shards = (trajectories.on_host() if remote else trajectories).split(num_shards)
             return Rollout(
                 shards=[ray.put(s) for s in shards] if remote else shards,
                 metrics=self.get_metrics(),
             )
         except Exception:
             return RolloutFailure(self.worker_index or 0, traceback.format_exc())
+
+    def _num_gpus(self) -> float:
+        """Of this process; without runners of their own environments are on the learner's."""
+        if self.worker_index:
+            return self.config.num_gpus_per_env_runner
+        alone = self.config.num_env_runners == 0 and self.config.num_learners == 0
+        return self.config.num_gpus_per_learner if alone else 0
 
     def _seed_iteration(self, iteration: int) -> None:
         if self._seed is None:
@@ -207,7 +213,7 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
 
     def _forward(self, obs: Observations, *, explore: bool, score: bool) -> dict[str, torch.Tensor]:
         batch = {
-            Columns.OBS: {k: torch.from_numpy(v).to(self._device) for k, v in obs.items()},
+            Columns.OBS: obs,
             NOISE: self.module.policy.draw_noise(self.num_envs, self._generator),
         }
         forward = self.module.forward_exploration if explore else self.module.forward_inference
@@ -221,42 +227,39 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         with torch_threads(self._threads):
             obs = self._reset() if self._needs_reset else self._obs
             columns: dict[str, list[Any]] = {k: [] for k in _STEP_COLUMNS}
-            histories = {k: np.empty((steps, *v.shape), v.dtype) for k, v in obs.items()}
+            histories = {k: v.new_empty((steps, *v.shape)) for k, v in obs.items()}
             finals: list[tuple[int, np.ndarray, Observations]] = []
             for t in range(steps):
                 out = self._forward(obs, explore=True, score=True)
                 for key, value in obs.items():
                     histories[key][t] = value
-                chunk = out[Columns.ACTIONS][:, : self.config.act_steps].cpu().numpy()
+                chunk = out[Columns.ACTIONS][:, : self.config.act_steps]
                 obs, reward, terminated, truncated, infos = env.step(chunk)
-                values = (out[CHAINS].cpu().numpy(), out[LOG_PROBS].cpu().numpy(), reward)
+                values = (out[CHAINS], out[LOG_PROBS], reward)
                 flags = (terminated, truncated, self._is_first, infos["env_steps"])
                 for name, value in zip(_STEP_COLUMNS, (*values, *flags), strict=True):
                     columns[name].append(value)
                 if truncated.any():
                     rows = np.flatnonzero(truncated & ~terminated)
-                    last = {k: v[rows] for k, v in infos["final_obs"].items()}
-                    finals.append((t, rows, last))
+                    finals.append((t, rows, {k: v[rows] for k, v in infos["final_obs"].items()}))
                 self._is_first = terminated | truncated
                 self._episodes.step(reward, self._is_first, infos)
             self._obs = obs
         seconds = time.perf_counter() - start
         self.metrics.log_value(SAMPLE_TIMER, seconds, reduce="mean", window=1)
         self.metrics.log_value(SLOWEST_SAMPLE, seconds, reduce="max", window=1)
-        stacked = {name: np.stack(values) for name, values in columns.items()}
         trajectories = Trajectories(
             obs=histories,
-            next_obs={k: np.array(v) for k, v in obs.items()},
+            next_obs=obs,
             final_obs={
-                k: np.concatenate([last[k] for _, _, last in finals] or [np.empty_like(obs[k][:0])])
-                for k in obs
+                k: torch.cat([last[k] for _, _, last in finals] or [v[:0]]) for k, v in obs.items()
             },
             final_index=np.array(
                 [(t, n) for t, rows, _ in finals for n in rows], dtype=np.int64
             ).reshape(-1, 2),
             env_ids=np.arange(self.num_envs) + (self.worker_index or 0) * self.num_envs,
             weights_seq_no=self._weights_seq_no,
-            **stacked,
+            **{name: _stacked(values) for name, values in columns.items()},
         )
         ended = trajectories.terminated | trajectories.truncated
         self._log_sample(int(trajectories.env_steps.sum()), int(ended.sum()))
@@ -277,9 +280,9 @@ class ChunkEnvRunner(EnvRunner, Checkpointable):
         self._evaluations += 1
         for explore, prefix in ((False, "deterministic"), (True, "stochastic")):
 
-            def act(obs: Observations, explore: bool = explore) -> np.ndarray:
+            def act(obs: Observations, explore: bool = explore) -> torch.Tensor:
                 chunk = self._forward(obs, explore=explore, score=False)[Columns.ACTIONS]
-                return chunk[:, : self.config.act_steps].cpu().numpy()
+                return chunk[:, : self.config.act_steps]
 
             with (
                 self.metrics.log_time(SAMPLE_TIMER, reduce="mean", window=1),
@@ -367,3 +370,8 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _stacked(values: list[Any]) -> Any:
+    """One more axis in front."""
+    return torch.stack(values) if isinstance(values[0], torch.Tensor) else np.stack(values)

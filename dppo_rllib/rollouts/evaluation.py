@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest
 
 from dppo_rllib.environments import ChunkedVectorEnv
+from dppo_rllib.environments.arrays import Array, placed
+from dppo_rllib.environments.chunked import Observations
 from dppo_rllib.modules.policy import ChunkPolicy
 
-Observations = dict[str, np.ndarray]
-Act = Callable[[Observations], np.ndarray]
+Act = Callable[[Observations], Array]
 
 
 def policy_act(policy: ChunkPolicy, *, deterministic: bool, seed: int = 0) -> Act:
@@ -31,7 +32,7 @@ def policy_act(policy: ChunkPolicy, *, deterministic: bool, seed: int = 0) -> Ac
 
     @torch.no_grad()
     def act(obs: Observations) -> np.ndarray:
-        tensors = {key: torch.from_numpy(value).to(device) for key, value in obs.items()}
+        tensors = {key: torch.as_tensor(value, device=device) for key, value in obs.items()}
         noise = policy.draw_noise(len(obs["state"]), generator)
         chain = policy.sample(tensors, deterministic=deterministic, noise=noise, score=False)
         return chain.chunk[:, : policy.config.act_steps].cpu().numpy()
@@ -137,7 +138,7 @@ def run_episodes(
     while left.any():
         actions = act(obs)
         if first is None:
-            chunks.append(np.array(actions[0]))
+            chunks.append(np.array(placed(actions[0], None)))
         obs, reward, terminated, truncated, infos = env.step(actions)
         returns += reward
         lengths += infos["env_steps"]

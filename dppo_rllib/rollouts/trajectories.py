@@ -1,20 +1,26 @@
-"""What travels from a runner to a learner: contiguous arrays, time first."""
+"""What travels from a runner to a learner: contiguous arrays or tensors, time first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int, Num
+from torch import Tensor
+
+from dppo_rllib.environments.arrays import Array, placed
 
 
 @dataclass(frozen=True)
 class Trajectories:
     """`T` chunk steps of `N` environments.
 
-    A plain dataclass, so that RLlib treats it as one leaf; arrays may be read-only views into the
-    object store.
+    A plain dataclass, so that RLlib treats it as one leaf. Observations, chains and
+    log-probabilities are tensors on the device of the runner that made them; `on_host` turns them
+    into arrays, which then may be read-only views into the object store. The rest is on the host.
 
     Attributes:
         obs: Observation histories that the chunks were sampled for.
@@ -32,16 +38,16 @@ class Trajectories:
         weights_seq_no: Version of the weights that acted.
     """
 
-    obs: dict[str, Num[np.ndarray, "T N To *feature"]]
-    chains: Float[np.ndarray, "T N K_ft_1 Tp Da"]
-    log_probs: Float[np.ndarray, "T N K_ft"]
+    obs: dict[str, Num[Array, "T N To *feature"]]
+    chains: Float[Array, "T N K_ft_1 Tp Da"]
+    log_probs: Float[Array, "T N K_ft"]
     reward: Float[np.ndarray, "T N"]
     terminated: Bool[np.ndarray, "T N"]
     truncated: Bool[np.ndarray, "T N"]
     is_first: Bool[np.ndarray, "T N"]
     env_steps: Int[np.ndarray, "T N"]
-    next_obs: dict[str, Num[np.ndarray, "N To *feature"]]
-    final_obs: dict[str, Num[np.ndarray, "M To *feature"]]
+    next_obs: dict[str, Num[Array, "N To *feature"]]
+    final_obs: dict[str, Num[Array, "M To *feature"]]
     final_index: Int[np.ndarray, "M 2"]
     env_ids: Int[np.ndarray, " N"]
     weights_seq_no: int = 0
@@ -58,10 +64,21 @@ class Trajectories:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = [v for v in vars(self).values() if isinstance(v, np.ndarray)]
+        """Bytes of all arrays and tensors."""
+        arrays = [v for v in vars(self).values() if isinstance(v, (np.ndarray, Tensor))]
         dicts = (self.obs, self.next_obs, self.final_obs)
         return sum(a.nbytes for a in arrays) + sum(a.nbytes for d in dicts for a in d.values())
+
+    def on_host(self) -> Trajectories:
+        """The same in arrays of NumPy: one transfer of each, or none where they are on the host."""
+        return replace(
+            self,
+            chains=placed(self.chains, None),
+            log_probs=placed(self.log_probs, None),
+            obs={k: placed(v, None) for k, v in self.obs.items()},
+            next_obs={k: placed(v, None) for k, v in self.next_obs.items()},
+            final_obs={k: placed(v, None) for k, v in self.final_obs.items()},
+        )
 
     def select(self, columns: Int[np.ndarray, " n"]) -> Trajectories:
         """The trajectories of some environments, in the given order."""
@@ -117,12 +134,12 @@ def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
     offsets = np.cumsum([0, *(p.num_envs for p in parts[:-1])])
     index = [p.final_index + [0, offset] for p, offset in zip(parts, offsets, strict=True)]
 
-    def join(name: str, axis: int) -> np.ndarray:
-        return np.concatenate([getattr(p, name) for p in parts], axis=axis)
+    def join(name: str, axis: int) -> Any:
+        return _joined([getattr(p, name) for p in parts], axis)
 
-    def join_dict(name: str, axis: int) -> dict[str, np.ndarray]:
+    def join_dict(name: str, axis: int) -> dict[str, Any]:
         keys = getattr(parts[0], name)
-        return {k: np.concatenate([getattr(p, name)[k] for p in parts], axis=axis) for k in keys}
+        return {k: _joined([getattr(p, name)[k] for p in parts], axis) for k in keys}
 
     return Trajectories(
         obs=join_dict("obs", 1),
@@ -139,3 +156,10 @@ def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
         env_ids=join("env_ids", 0),
         weights_seq_no=min(p.weights_seq_no for p in parts),
     )
+
+
+def _joined(arrays: Sequence[Any], axis: int) -> Any:
+    """End to end; all are arrays, or all are tensors."""
+    if isinstance(arrays[0], Tensor):
+        return torch.cat(list(arrays), dim=axis)
+    return np.concatenate(arrays, axis=axis)

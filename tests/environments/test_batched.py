@@ -5,10 +5,11 @@ import functools
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from small_environments import Counter, Faulty, Shown, Together, Walk, picture
 
-from dppo_rllib.environments import make_chunked_env
+from dppo_rllib.environments import ChunkedVectorEnv, Normalization, make_chunked_env
 from dppo_rllib.environments.batched import BatchedChunkEnvs
 from dppo_rllib.environments.vectorized import SerialChunkEnvs
 
@@ -36,6 +37,44 @@ def test_histories_rewards_and_success_are_those_of_one_environment():
     np.testing.assert_array_equal(second.start[0], [[1, 0], [1, 0]])
     assert second.reward.tolist() == [4, 4] and second.env_steps.tolist() == [1, 1]
     assert second.terminated.all() and not second.truncated.any() and not second.success.any()
+
+
+class OnDevice(Together):
+    """As one that is simulated on a device: it takes and returns tensors if it is told to."""
+
+    device, as_tensors = torch.device("cpu"), False
+
+    def reset(self, **kwargs):
+        obs, infos = super().reset(**kwargs)
+        return torch.from_numpy(obs).float(), infos
+
+    def step(self, actions):
+        assert self.as_tensors and isinstance(actions, torch.Tensor)
+        obs, *rest = super().step(actions.numpy())
+        return torch.from_numpy(obs).float(), *rest
+
+
+@pytest.mark.parametrize("asked", [None, torch.device("cpu")])
+@pytest.mark.parametrize("kind", [Together, OnDevice])
+def test_arrays_and_tensors_hold_the_same(kind, asked):
+    single = functools.partial(Faulty, fault="nan", at=5, episodes=[0], lengths=(8, 3, 100))
+    low = Normalization(*(np.array(ends, np.float32) for ends in ([0, 0], [2, 9], [-1], [1])))
+    chunked = [
+        ChunkedVectorEnv(BatchedChunkEnvs(envs(single, 2), 3, 2), low, device)
+        for envs, device in ((Together, None), (kind, asked))
+    ]
+    actions = np.random.default_rng(0).uniform(-1, 1, (6, 2, 3, 1)).astype(np.float32)
+    expected, found = (env.reset(seed=0)[0] for env in chunked)
+    for action in actions:
+        assert isinstance(found["state"], np.ndarray if asked is None else torch.Tensor)
+        np.testing.assert_array_equal(found["state"], expected["state"])
+        expected, *flags, infos = chunked[0].step(action)
+        found, *others, facts = chunked[1].step(torch.from_numpy(action))
+        np.testing.assert_array_equal(others, flags)
+        last, others_last = infos.pop("final_obs"), facts.pop("final_obs")
+        np.testing.assert_array_equal(others_last["state"], last["state"])
+        for key, values in infos.items():
+            np.testing.assert_array_equal(facts[key], values)
 
 
 @pytest.mark.parametrize("fault", ["nan", "raise", "reward"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +14,7 @@ from dppo_rllib.rollouts.trajectories import Trajectories, concatenate
 
 
 def make(steps: int, envs: int, seed: int = 0) -> Trajectories:
+    """As from the object store."""
     rng = np.random.default_rng(seed)
 
     def floats(*shape: int) -> np.ndarray:
@@ -33,6 +37,40 @@ def make(steps: int, envs: int, seed: int = 0) -> Trajectories:
         env_ids=np.arange(envs) + 10,
         weights_seq_no=7,
     )
+
+
+def as_tensors(arrays: Trajectories) -> Trajectories:
+    """As a runner in the same process has them."""
+
+    def tensors(values: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        return {key: torch.from_numpy(value) for key, value in values.items()}
+
+    return replace(
+        arrays,
+        obs=tensors(arrays.obs),
+        next_obs=tensors(arrays.next_obs),
+        final_obs=tensors(arrays.final_obs),
+        chains=torch.from_numpy(arrays.chains),
+        log_probs=torch.from_numpy(arrays.log_probs),
+    )
+
+
+def test_tensors_are_shared_and_joined_as_arrays_are() -> None:
+    arrays = make(3, 5)
+    tensors = as_tensors(arrays)
+    assert tensors.nbytes == arrays.nbytes
+    joined = concatenate(tensors.split(2))
+    expected = concatenate(arrays.split(2))
+    assert isinstance(joined.chains, torch.Tensor) and isinstance(joined.obs["state"], torch.Tensor)
+    for found in (joined, joined.on_host()):
+        for name in ("chains", "log_probs", "reward", "final_index"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        for name in ("obs", "next_obs", "final_obs"):
+            array = getattr(expected, name)["state"]
+            np.testing.assert_array_equal(getattr(found, name)["state"], array)
+    host = joined.on_host()
+    bulk = (host.chains, host.log_probs, *host.obs.values(), *host.next_obs.values())
+    assert all(isinstance(array, np.ndarray) for array in (*bulk, *host.final_obs.values()))
 
 
 @settings(max_examples=30)

@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
+from dppo_rllib.environments.arrays import Array
 from dppo_rllib.environments.cameras import Cameras
 from dppo_rllib.environments.furniture import NORMALIZED_BOUND
 from dppo_rllib.environments.furniture.control import finger_targets, joint_targets
@@ -60,6 +61,10 @@ class FurnitureVectorEnv(VectorEnv):
         ImportError: The meshes of furniture-bench are not there, or mujoco_warp is not.
         ValueError: An argument is out of range.
         UserError: Pictures are asked for that cannot be drawn here.
+
+    Attributes:
+        as_tensors: Return observations as tensors on the simulator's device rather than as arrays;
+            actions may be either.
     """
 
     def __init__(
@@ -113,7 +118,8 @@ class FurnitureVectorEnv(VectorEnv):
         self._ended, self._held = np.ones((2, num_envs), bool)
         self.joined = np.zeros((num_envs, len(self.assembly.joints)), bool)
         self._grasp = self.simulation.positions.new_full((num_envs,), -1.0)
-        self._shown = np.zeros((num_envs, width), np.float32)
+        self._shown = torch.zeros(num_envs, width, device=self.device)
+        self.as_tensors = False
         self.closed = False
 
     def reset(
@@ -121,7 +127,7 @@ class FurnitureVectorEnv(VectorEnv):
         *,
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[Float32[np.ndarray, "N Do"], dict[str, Any]]:
+    ) -> tuple[Float32[Array, "N Do"], dict[str, Any]]:
         """Begins episodes: all, or where `options["reset_mask"]` (`[N]`, bool) says so.
 
         Args:
@@ -135,12 +141,12 @@ class FurnitureVectorEnv(VectorEnv):
         self._steps[rows], self._ended[rows], self.joined[rows] = 0, False, False
         self._held[rows], self._grasp[rows] = self.assembly.held_part is not None, -1.0
         self._look(rows)
-        return self._shown.copy(), {}
+        return self._observed(), {}
 
     def step(
-        self, actions: Float[np.ndarray, "N 10"]
+        self, actions: Float[Array, "N 10"]
     ) -> tuple[
-        Float32[np.ndarray, "N Do"],
+        Float32[Array, "N Do"],
         Float32[np.ndarray, " N"],
         Bool[np.ndarray, " N"],
         Bool[np.ndarray, " N"],
@@ -155,7 +161,7 @@ class FurnitureVectorEnv(VectorEnv):
         running = np.flatnonzero(~self._ended)
         self._let_go(running)
         sim = self.simulation
-        wanted = torch.as_tensor(np.asarray(actions), dtype=sim.dtype, device=sim.device)
+        wanted = torch.as_tensor(actions, dtype=sim.dtype, device=sim.device)
         unstable = sim.step(running, self._controls(wanted.clamp(-1, 1)), PHYSICS_STEPS)
         rows = running[~unstable[running]]
         new = np.zeros(self.joined.shape, bool)
@@ -172,7 +178,12 @@ class FurnitureVectorEnv(VectorEnv):
             "invalid": unstable,
         }
         rewards: Float32[np.ndarray, " N"] = np.asarray(new.any(axis=-1), np.float32)
-        return self._shown.copy(), rewards, over, unstable, infos
+        return self._observed(), rewards, over, unstable, infos
+
+    @property
+    def device(self) -> torch.device:
+        """Where the simulator has its tensors."""
+        return self.simulation.device
 
     def hand(self) -> Hand:
         """Where the hands are."""
@@ -209,7 +220,11 @@ class FurnitureVectorEnv(VectorEnv):
             return
         sim, hand = self.simulation, self.hand()
         seen = observations(hand, sim.velocities[:, :7], sim.positions[:, 7:9], self.poses())
-        self._shown[rows] = seen.cpu().numpy()[rows]
+        self._shown[rows] = seen[rows].float()
+
+    def _observed(self) -> Float32[Array, "N Do"]:
+        shown = self._shown.clone()
+        return shown if self.as_tensors else shown.cpu().numpy()
 
     def render(self) -> tuple[Any, ...]:
         """A picture of every copy, `[240, 320, 3]`.

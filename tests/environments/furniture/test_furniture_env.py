@@ -43,6 +43,26 @@ def test_an_episode_follows_from_its_seed_alone(make):
         np.testing.assert_array_equal(first[2], second[0])
 
 
+def test_tensors_and_arrays_hold_the_same(make):
+    arrays, tensors = make("lamp", num_envs=2), make("lamp", num_envs=2)
+    tensors.as_tensors = True
+    np.testing.assert_array_equal(tensors.reset(seed=1)[0], arrays.reset(seed=1)[0])
+    for _ in range(2):
+        action = lowered(arrays)
+        seen, *_ = tensors.step(torch.from_numpy(action))
+        np.testing.assert_array_equal(seen, arrays.step(action)[0])
+        assert isinstance(seen, torch.Tensor) and seen.dtype == torch.float32
+
+
+def test_what_was_seen_stays_as_it_was(make):
+    envs = make("one_leg")
+    envs.as_tensors = True
+    first, _ = envs.reset(seed=1)
+    kept = first.clone()
+    envs.step(lowered(envs))
+    assert torch.equal(first, kept)
+
+
 def test_an_observation_says_where_things_are(make):
     envs = make("one_leg")
     envs.reset(seed=0)
