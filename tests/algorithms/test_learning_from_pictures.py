@@ -85,7 +85,7 @@ def test_pictures_stay_bytes_until_they_are_encoded() -> None:
     learner, runner = build(tiny_config("pictures"))
     trajectories = rollout(learner, runner)
     pictures = trajectories.obs["rgb"]
-    assert pictures.dtype == np.uint8 and pictures.shape == (CHUNKS, ENVS, 1, 3, 16, 16)
+    assert pictures.dtype == torch.uint8 and pictures.shape == (CHUNKS, ENVS, 1, 3, 16, 16)
     data = learner._prepare(trajectories)
     assert data.obs["rgb"].dtype == torch.uint8 and data.obs["rgb"].device == learner._device
     np.testing.assert_array_equal(data.obs["rgb"].numpy(), pictures.reshape(-1, 1, 3, 16, 16))
@@ -223,17 +223,15 @@ def test_shifts_follow_from_seed_and_iteration() -> None:
     _, first, trajectories = shifted()
     assert torch.equal(first.obs["rgb"], shifted()[1].obs["rgb"])
     assert not torch.equal(first.obs["rgb"], shifted(iteration=1)[1].obs["rgb"])
-    seen = torch.from_numpy(trajectories.obs["rgb"]).flatten(0, 1)
+    seen = trajectories.obs["rgb"].flatten(0, 1)
     moved = (first.obs["rgb"] != seen).flatten(1).any(dim=1)
     assert moved.float().mean() > 0.5
-    assert torch.equal(
-        first.obs["state"], torch.from_numpy(trajectories.obs["state"]).flatten(0, 1)
-    )
+    assert torch.equal(first.obs["state"], trajectories.obs["state"].flatten(0, 1))
 
 
 def test_shifted_pictures_are_scored_anew() -> None:
     learner, data, trajectories = shifted()
-    sampled = torch.from_numpy(trajectories.log_probs).flatten(0, 1)
+    sampled = trajectories.log_probs.flatten(0, 1)
     assert (data.log_probs - sampled).abs().max() > 1e-3
     statistics = learner._accumulate(data, torch.arange(data.num_pairs), torch.Generator())
     _, mean_kl, ratio = statistics.means(data.num_pairs)[:3]

@@ -98,7 +98,7 @@ def test_ratios_do_not_compare_networks_with_other_units_dropped(kind: str) -> N
 def test_weights_chains_and_log_probs_stay_float32_in_mixed_precision() -> None:
     learner, runner = build(tiny_config("ddpm", mixed_precision=True))
     trajectories = rollout(learner, runner)
-    assert trajectories.chains.dtype == trajectories.log_probs.dtype == "float32"
+    assert trajectories.chains.dtype == trajectories.log_probs.dtype == torch.float32
     data = learner._prepare(trajectories)
     for tensor in (data.log_probs, data.values, data.advantages, data.chains):
         assert tensor.dtype == torch.float32
