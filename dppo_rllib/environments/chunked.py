@@ -20,7 +20,7 @@ from dppo_rllib.environments.arrays import Array, Values, beside, finite_rows, p
 from dppo_rllib.environments.batched import BatchedChunkEnvs
 from dppo_rllib.environments.chunk_env import ChunkEnv
 from dppo_rllib.environments.normalization import Normalization
-from dppo_rllib.environments.observation_spaces import STATE, split_observation_space
+from dppo_rllib.environments.observation_spaces import RGB, STATE, split_observation_space
 from dppo_rllib.environments.resetting import seeds_of
 from dppo_rllib.environments.vectorized import Histories, ParallelChunkEnvs, SerialChunkEnvs
 
@@ -141,9 +141,12 @@ class ChunkedVectorEnv(VectorEnv):
         self._envs.close()
 
     def _observations(self, histories: Histories) -> Observations:
-        named: dict[str, Any] = histories if isinstance(histories, dict) else {STATE: histories}
-        states = normalized_states(named[STATE], self.normalization, self.metadata)
-        return {key: placed(v, self.device) for key, v in {**named, STATE: states}.items()}
+        raw: Any = histories[STATE] if isinstance(histories, dict) else histories
+        states = normalized_states(raw, self.normalization, self.metadata)
+        observations = {STATE: placed(states, self.device)}
+        if isinstance(histories, dict):
+            observations[RGB] = placed(histories[RGB], self.device)
+        return observations
 
     def _simulator_actions(self, chunks: Float[Array, "N Ta Da"]) -> Any:
         if chunks.shape != self.action_space.shape:
