@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +18,7 @@ from dppo_rllib.requirements import require
 
 # Of what is random about a model itself: the size of Lift's cube, 40 to 44 mm.
 _MODEL_SEED = 0
+_ARENA_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ class Scene:
         # Commands are along the axes of the world, as with robosuite 1.4, of the demonstrations.
         controller |= {"input_ref_frame": "world", "gripper": {"type": "GRIP"}}
         with _quiet():
-            self.env = suite.make(
-                name,
+            self.env = _with_small_arena(suite.environments.base.REGISTERED_ENVS[name])(
                 robots=["Panda"] * robots,
                 controller_configs={"type": "BASIC", "body_parts": {"right": controller}},
                 has_renderer=False,
@@ -102,6 +103,24 @@ class Scene:
             part.rng = generator
         self.env.reset()
         return self.env.sim.data._data
+
+
+def _with_small_arena(kind: type[Any]) -> type[Any]:
+    """A kind of robosuite environment whose states reserve `_ARENA_BYTES` for contacts.
+
+    robosuite asks for room for 5,000: 1.3 GB in each state. Not touched, that costs nothing, until
+    the operating system refuses to start a process because of it.
+    """
+
+    class WithSmallArena(kind):
+        def edit_model_xml(self, xml_str: str) -> str:
+            root = ElementTree.fromstring(super().edit_model_xml(xml_str))
+            for size in root.findall("size"):
+                root.remove(size)
+            ElementTree.SubElement(root, "size", memory=str(_ARENA_BYTES))
+            return ElementTree.tostring(root, encoding="unicode")
+
+    return WithSmallArena
 
 
 def _find_arms(env: Any) -> Arms:

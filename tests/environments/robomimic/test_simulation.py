@@ -105,6 +105,17 @@ def test_a_grasp_is_robosuites(name, seed):
     env.close()
 
 
+def test_states_reserve_little_memory_and_need_much_less(task, scenes):
+    """robosuite's reserve 1.3 GB each; with 20 of them an operating system may refuse to fork."""
+    simulation, _ = started(scenes(task), 0)
+    for action in wandering(7 * task.robots, 40, seed=2, down=0.1):
+        simulation.step(ROW, action[None])
+    (data,) = simulation.datas
+    assert data.narena < 40e6
+    assert data.nefc > 0
+    assert data.maxuse_arena < data.narena / 5
+
+
 def test_from_robosuites_state_each_step_leads_to_its_next(task, scenes):
     simulation, env = started(scenes(task), 1)
     data, model = simulation.datas[0], scenes(task).model
