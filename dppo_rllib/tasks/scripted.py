@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,8 +22,6 @@ from dppo_rllib.datasets.lerobot import write_demonstrations
 from dppo_rllib.datasets.scripted import record_successes
 from dppo_rllib.tasks.task import Task, get_task
 
-# Of `dppo_rllib.environments.robomimic.experts`, which needs a simulator.
-EXPERT_TASKS = ("can", "lift", "square", "transport")
 DEFAULT_EPISODES = 200
 _NUM_ENVS = 16
 
@@ -33,26 +32,29 @@ class _Expert:
 
     Attributes:
         maker: What makes it of environments, an imperfection and the task's `expert`.
-        tasks: Those that it solves, as they stand in the environment's settings; None for all.
         success: What the environments' infos call an episode that is worth keeping.
         noise: That suits it.
+        threads: Whether threads can share the environments' physics.
     """
 
     maker: str
-    tasks: tuple[str, ...] | None = None
     success: str = "success"
     noise: float = 0.05
+    threads: bool = True
 
 
 _EXPERTS = {
     "dppo_rllib.environments.robomimic:make_one": _Expert(
-        "dppo_rllib.environments.robomimic.experts:make_expert", EXPERT_TASKS
+        "dppo_rllib.environments.robomimic.experts:make_expert"
     ),
     "dppo_rllib.environments.furniture:make_one": _Expert(
-        "dppo_rllib.environments.furniture.experts:FurnitureExpert", ("one_leg", "lamp")
+        "dppo_rllib.environments.furniture.experts:FurnitureExpert"
     ),
     "dppo_rllib.environments.avoid:make_one": _Expert(
-        "dppo_rllib.environments.avoid.demonstrator:Demonstrator", success="finished", noise=0.3
+        "dppo_rllib.environments.avoid.demonstrator:Demonstrator",
+        success="finished",
+        noise=0.3,
+        threads=False,
     ),
     "dppo_rllib.environments.kitchen:make_one": _Expert(
         "dppo_rllib.environments.kitchen.expert:KitchenExpert"
@@ -84,9 +86,7 @@ def _solved(task: Task) -> tuple[EnvSpec, _Expert] | None:
         return None
     spec = gymnasium.spec(task.env)
     expert = _EXPERTS.get(str(spec.entry_point))
-    if expert is None or (expert.tasks and not set(expert.tasks) & set(spec.kwargs.values())):
-        return None
-    return spec, expert
+    return (spec, expert) if expert else None
 
 
 def collect_with_expert(
@@ -102,7 +102,8 @@ def collect_with_expert(
     """Lets a task's expert try until so many episodes have succeeded; writes a LeRobot data set.
 
     An episode is written as soon as it is known to be one of them; the data set appears whole. The
-    expert itself says how long it may take, which can be longer than the task's episodes.
+    expert itself says how long it may take, which can be longer than the task's episodes. All cores
+    share the physics, unless the task's `env_config` says otherwise.
 
     Args:
         task: One with an expert.
@@ -127,6 +128,8 @@ def collect_with_expert(
         raise ValueError(f"task {chosen.name}: has no scripted expert")
     spec, expert = solved
     kwargs = {**spec.kwargs, **chosen.env_config, "max_episode_steps": sys.maxsize}
+    if expert.threads:
+        kwargs.setdefault("num_threads", os.cpu_count())
     make_envs, make_expert = resolve_name(str(spec.vector_entry_point)), resolve_name(expert.maker)
     frames = attempts = 0
     with closing(make_envs(num_envs=min(_NUM_ENVS, episodes), **kwargs)) as envs:

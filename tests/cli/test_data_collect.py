@@ -19,7 +19,6 @@ from dppo_rllib.tasks import Task, register
 
 for name, env in (
     ("raise", "dppo_rllib/Lift-v0"),
-    ("assemble", "dppo_rllib/RoundTableLow-v0"),
     ("swing", "Pendulum-v1"),
 ):
     register(Task(name=name, description="Do it.", env=env, obs_dim=19, action_dim=7))
@@ -43,8 +42,8 @@ def collect(tmp_path_factory):
 
 def test_experts_are_found_by_the_environment(collect):
     collect("nothing")  # registers the tasks
-    known = [has_expert(get_task(name)) for name in ("raise", "assemble", "swing", "hopper-medium")]
-    assert known == [True, False, False, False]
+    known = [has_expert(get_task(name)) for name in ("raise", "swing", "hopper-medium")]
+    assert known == [True, False, False]
     pixels = Task("p", "", "dppo_rllib/SquarePixels-v0", obs_dim=9, action_dim=7)
     assert has_expert(pixels)
     assert has_expert(get_task("avoid-m2")) and has_expert(get_task("kitchen-mixed"))
@@ -78,7 +77,7 @@ def test_an_expert_is_told_what_its_task_wants_to_see(collect, tmp_path: Path):
     [
         (["hopper-medium", "--noise", "0.1"], "--noise: task hopper-medium has no scripted"),
         (["swing", "--imperfection", "1"], "task swing: scripted experts solve"),
-        (["assemble"], "policies are trained for ['halfcheetah-medium', "),
+        (["swing"], "policies are trained for ['halfcheetah-medium', "),
         (["raise", "--noise", "-1"], "Invalid value for '--noise'"),
         (["rise"], "did you mean raise"),
     ],

@@ -163,10 +163,21 @@ class Solids:
             )
 
     def inner_thread(
-        self, start: float, phase: float = 0, centre: tuple[float, float, float] = (0, 0, 0)
+        self,
+        start: float,
+        phase: float = 0,
+        centre: tuple[float, float, float] = (0, 0, 0),
+        tube: float = _TUBE,
     ) -> None:
-        """A thread in a bore, which begins at a height and an angle."""
-        self._helix(_INNER, _INNER_CENTRE, start, phase, centre)
+        """A thread in a bore, which begins at a height and an angle.
+
+        Args:
+            start: The height.
+            phase: The angle.
+            centre: Of the bore.
+            tube: The thread's radius (m).
+        """
+        self._helix(_INNER, _INNER_CENTRE, start, phase, centre, tube)
 
     def screw(
         self,
@@ -187,10 +198,16 @@ class Solids:
         ):
             self._cylinder(BODY, radius, bottom, top, centre)
         self._cylinder(_OUTER, _CORE, low, high, centre)
-        self._helix(_OUTER, _OUTER_CENTRE, start, phase, centre)
+        self._helix(_OUTER, _OUTER_CENTRE, start, phase, centre, _TUBE)
 
     def _helix(
-        self, bits: dict[str, int], radius: float, start: float, phase: float, centre: Any
+        self,
+        bits: dict[str, int],
+        radius: float,
+        start: float,
+        phase: float,
+        centre: Any,
+        tube: float,
     ) -> None:
         turned = 2 * np.pi * np.linspace(0, _TURNS, _TURNS * _CAPSULES_PER_TURN + 1)
         points = [
@@ -199,4 +216,4 @@ class Solids:
             for angle in turned
         ]
         for low, high in zip(points[:-1], points[1:], strict=True):
-            self._add("CAPSULE", bits, size=[_TUBE, 0, 0], fromto=np.concatenate([low, high]))
+            self._add("CAPSULE", bits, size=[tube, 0, 0], fromto=np.concatenate([low, high]))

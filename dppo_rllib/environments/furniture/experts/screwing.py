@@ -37,6 +37,7 @@ def screw_in(
     joined: Callable[[], bool],
     *,
     grip_height: float = 0.0,
+    grip_angle: float = 0.0,
     symmetry: float = np.pi / 2,
     max_turns: int = 16,
 ) -> Plan:
@@ -50,13 +51,14 @@ def screw_in(
         joint: What is screwed into what.
         joined: Whether that is done.
         grip_height: Where the part is grasped above its origin (m).
+        grip_angle: How the fingers' line is turned against its x axis then.
         symmetry: Angle after which it looks the same to the fingers.
         max_turns: Grasps until this is given up.
     """
     part = joint.part
 
     def grasp(height: float) -> Callable[[], Pose]:
-        yaw = nearest_yaw(view.parts[part].axis(0), _FROM, symmetry)
+        yaw = nearest_yaw(view.parts[part].axis(0), _FROM - grip_angle, symmetry) + grip_angle
         place = view.parts[part].position + [0, 0, grip_height + height]
         return at(hand_pose(place, yaw))
 
