@@ -45,6 +45,16 @@ class _Furniture:
     unet_batch: int
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """How much of everything: copies, epochs of cloning, iterations."""
+
+    num_envs: int
+    epochs: int
+    iterations: int
+
+
+_OFFICIAL, _SMALL = _Scale(1000, 8000, 1000), _Scale(32, 200, 10)
 _FURNITURE = {
     "one_leg": _Furniture(
         "An arm screws a leg into a table top", "the leg is screwed in", 58, 700, 88, 30_000
@@ -136,7 +146,39 @@ def _unet_settings(name: str, randomness: str, batch: int) -> dict[str, dict[str
     }
 
 
-def _task(name: str, policy: str, task: str, randomness: str, settings: dict[str, Any]) -> None:
+def _small_settings() -> dict[str, dict[str, Any]]:
+    """Ours: a small network, and steps as large as 32 episodes an iteration can bear."""
+    network = {"mlp_dims": (512,) * 3, "time_dim": 32}
+    cloning = {
+        "minibatch_size": 256,
+        "lr": 1e-3,
+        "min_lr": 1e-4,
+        "lr_warmup_epochs": 2,
+        "lr_cycle_epochs": _SMALL.epochs,
+    }
+    tuning = {
+        "minibatch_size": 2816,
+        "actor_lr": 3e-4,
+        "actor_min_lr": 3e-4,
+        "actor_lr_warmup_steps": 1,
+        "critic_lr_warmup_steps": 1,
+        "clip_param": 0.02,
+        "clip_param_base": 0.002,
+    }
+    return {
+        "DiffusionBC": {**cloning, **_SAMPLER, **_MLP_STEPS, "network": network},
+        "DPPO": {**_DPPO, **tuning, **_MLP_STEPS, "network": network},
+    }
+
+
+def _task(
+    name: str,
+    policy: str,
+    task: str,
+    randomness: str,
+    settings: dict[str, Any],
+    scale: _Scale = _OFFICIAL,
+) -> None:
     scene = _FURNITURE[task]
     register(
         Task(
@@ -148,10 +190,10 @@ def _task(name: str, policy: str, task: str, randomness: str, settings: dict[str
             max_episode_steps=scene.steps,
             success=scene.success,
             settings=settings,
-            num_envs=1000,
+            num_envs=scale.num_envs,
             rollout_fragment_length=scene.rollout,
-            epochs=8000,
-            iterations=1000,
+            epochs=scale.epochs,
+            iterations=scale.iterations,
             reference=_REFERENCE,
             requires=_REQUIRES,
             variants={
@@ -170,3 +212,5 @@ for _name, _furniture in _FURNITURE.items():
         _task(_id, "MLP", _name, _randomness, _mlp_settings(_name, _randomness))
         _unet = _unet_settings(_name, _randomness, _furniture.unet_batch)
         _task(f"{_id}-unet", "U-Net", _name, _randomness, _unet)
+
+_task("one-leg-low-small", "small MLP", "one_leg", "low", _small_settings(), _SMALL)
