@@ -129,7 +129,7 @@ def collect_with_expert(
     spec, expert = solved
     kwargs = {**spec.kwargs, **chosen.env_config, "max_episode_steps": sys.maxsize}
     if expert.threads:
-        kwargs.setdefault("num_threads", os.cpu_count())
+        kwargs.setdefault("num_threads", os.cpu_count() or 1)
     make_envs, make_expert = resolve_name(str(spec.vector_entry_point)), resolve_name(expert.maker)
     frames = attempts = 0
     with closing(make_envs(num_envs=min(_NUM_ENVS, episodes), **kwargs)) as envs:

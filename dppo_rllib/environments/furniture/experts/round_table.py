@@ -92,7 +92,7 @@ def pick_foot(view: View, slip: Vector) -> Plan:
         foot = view.parts[_FOOT]
         lean = Rotation.align_vectors([foot.axis(2)], [[0, 0, 1]])[0]
         across = (lean.inv() * foot.rotation).as_matrix()[:, 0]
-        yaw = nearest_yaw(across, np.radians(45) - _DIAGONAL, np.pi / 2) + _DIAGONAL
+        yaw = nearest_yaw(across, 0.0, np.pi / 2) + _DIAGONAL
         place = lean.apply([slip[0], slip[1], _FOOT_GRIP + height])
         return Pose(foot.position + place, lean * hand_pose(np.zeros(3), yaw).rotation)
 
