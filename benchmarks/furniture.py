@@ -19,10 +19,10 @@ import torch
 from rich.console import Console
 
 from benchmarks.pages import as_markdown, as_table, fill_in, machine, usable_cores
-from dppo_rllib.environments.furniture.rotations import rows_of_matrix
 from dppo_rllib.environments.furniture.scene import PHYSICS_STEPS
 from dppo_rllib.environments.furniture.simulators import MUJOCO, MUJOCO_WARP
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
+from dppo_rllib.environments.rotations import rows_of_matrix
 
 BLOCK = "speed of simulators"
 # More worlds than these are not tried on a CPU: they would take long and be no faster.

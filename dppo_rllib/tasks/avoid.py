@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from dppo_rllib.environments.avoid import ENV_ID, MAX_EPISODE_STEPS
-from dppo_rllib.tasks.task import Task, register
+from dppo_rllib.requirements import Requirement
+from dppo_rllib.tasks.task import Task, Variant, register
 
 _REWARDED = 5
 _OTHER_WAYS = {"m1": 6, "m2": 7, "m3": 8}
@@ -63,6 +64,8 @@ def _settings(name: str) -> dict[str, dict[str, Any]]:
     }
 
 
+_ARM = Variant(ENV_ID, {"simulator": "mujoco"}, (Requirement(extra="mujoco", module="mujoco"),))
+
 for _name, _other in _OTHER_WAYS.items():
     register(
         Task(
@@ -80,6 +83,7 @@ for _name, _other in _OTHER_WAYS.items():
             epochs=5000,
             iterations=51,
             expert={"ways": (_REWARDED, _other)},
+            variants={"mujoco": _ARM},
             reference=(
                 "DPPO (arXiv 2409.00588), D3IL's Avoiding: 50 environments, one episode of each "
                 "an iteration. The authors' data are people's demonstrations; here scripted ones."

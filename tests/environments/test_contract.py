@@ -48,6 +48,7 @@ SIMULATORS = {
     "walker2d": ("Walker2d-v5", "mujoco", {}),
     "halfcheetah": ("HalfCheetah-v5", "mujoco", {}),
     "avoid": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01}),
+    "avoid arm": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01, "simulator": "mujoco"}),
     "kitchen": ("dppo_rllib/Kitchen-v0", "gymnasium_robotics", {}),
     "one-leg": ("dppo_rllib/OneLegLow-v0", "furniture_bench", {}),
     "one-leg warp": (
@@ -64,11 +65,11 @@ SIMULATORS = {
     "lift-pixels": ("dppo_rllib/LiftPixels-v0", "robosuite", {"image_size": 32}),
 }
 SLOW = (
-    *("one-leg", "one-leg warp", "lamp", "round-table"),
+    *("avoid arm", "one-leg", "one-leg warp", "lamp", "round-table"),
     *("can", "square", "transport", "lift-pixels"),
 )
 # Nothing can be gained after their time limit, which counts as termination.
-ENDED_BY_TIME = ("avoid", "one-leg", "one-leg warp", "lamp", "round-table")
+ENDED_BY_TIME = ("avoid", "avoid arm", "one-leg", "one-leg warp", "lamp", "round-table")
 SIMULATED = {
     name: functools.partial(make_chunked_env, env, env_kwargs=settings)
     for name, (env, _, settings) in SIMULATORS.items()

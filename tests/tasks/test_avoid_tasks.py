@@ -33,6 +33,9 @@ def test_all_are_rewarded_for_the_first_way_and_show_a_second_one(name, other):
     task = get_task(name)
     assert task.env_config == {"way": 5}
     assert task.expert == {"ways": (5, other)}
+    arm = get_task(f"{name}@mujoco")
+    assert arm.env_config == {"way": 5, "simulator": "mujoco"}
+    assert arm.settings == task.settings
 
 
 def test_demonstrations_are_as_noisy_as_suits_the_task(tmp_path):

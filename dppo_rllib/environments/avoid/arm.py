@@ -2,10 +2,9 @@
 
 D3IL steers a seven-jointed arm by inverse kinematics and a soft joint controller (stiffness 120,
 damping 10). Seen from above it stretches and swings about its foot, each as a damped spring with
-the inertia that the arm has at that stretch. These numbers were fitted to the arm in MuJoCo, under
-D3IL's gains and controllers: along demonstrations that were not fitted to, its rod and ours are
-4 mm apart (root mean square; 10 mm at most), where the command is 15 mm ahead. (What recorded and
-fitted is not kept; the recordings are, tests/golden/avoid_arm.npz.)
+the inertia that the arm has at that stretch. These numbers were fitted to the arm in MuJoCo (see
+`panda`): along demonstrations that were not fitted to, its rod and this one are 4 mm apart (root
+mean square; 10 mm at most), where the command is 15 mm ahead.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -16,6 +16,10 @@ from dppo_rllib.environments.avoid.arm import STEP_SECONDS, Rods, Rows
 from dppo_rllib.environments.avoid.picture import draw_table
 from dppo_rllib.environments.resetting import reseed, rows_to_reset
 
+if TYPE_CHECKING:  # the plane needs no MuJoCo
+    from dppo_rllib.environments.avoid.panda import PandaRods
+
+PLANAR, MUJOCO = "planar", "mujoco"
 MAX_CHANGE = 0.01  # of where the rod shall be, in x and in y
 _PENALTY = -0.1
 
@@ -41,10 +45,12 @@ class AvoidVectorEnv(VectorEnv):
         start_noise: Standard deviation of where rods start, in metres, cut at three of them. The
             benchmark's always start at the same place.
         max_episode_steps: The time limit; by default the benchmark's.
+        simulator: "planar", see `arm`, or "mujoco": D3IL's whole arm, slower, see `panda`.
         render_mode: "rgb_array" for `render`, or None.
 
     Raises:
         ValueError: An argument is out of range.
+        ImportError: The arm is asked for, and MuJoCo is not installed.
     """
 
     def __init__(
@@ -54,11 +60,12 @@ class AvoidVectorEnv(VectorEnv):
         way: int | None = 5,
         start_noise: float = 0.0,
         max_episode_steps: int | None = None,
+        simulator: str = PLANAR,
         render_mode: str | None = None,
     ):
         _check(num_envs, way, start_noise, max_episode_steps, render_mode)
         self.num_envs, self.render_mode = num_envs, render_mode
-        self.rods = Rods(num_envs)
+        self.rods = _make_rods(simulator, num_envs)
         self._way, self._start_noise = way, start_noise
         self._limit = MAX_EPISODE_STEPS if max_episode_steps is None else max_episode_steps
         self.metadata = {
@@ -179,6 +186,16 @@ class AvoidEnv(gymnasium.Env):
     def render(self) -> Any:
         """A picture of the table from above, `[400, 320, 3]`."""
         return self.copies.render()[0]
+
+
+def _make_rods(simulator: str, num: int) -> Rods | PandaRods:
+    if simulator == PLANAR:
+        return Rods(num)
+    if simulator == MUJOCO:
+        from dppo_rllib.environments.avoid.panda import PandaRods
+
+        return PandaRods(num)
+    raise ValueError(f"simulator={simulator!r}: expected {PLANAR!r} or {MUJOCO!r}")
 
 
 def _check(

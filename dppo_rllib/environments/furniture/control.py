@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dppo_rllib.environments.furniture.kinematics import Hand
-from dppo_rllib.environments.furniture.rotations import matrix_of_rows, vector_of_matrix
 from dppo_rllib.environments.furniture.scene import CLOSED
+from dppo_rllib.environments.kinematics import Hand
+from dppo_rllib.environments.rotations import matrix_of_rows, vector_of_matrix
 
 # An action closer to 0 does not turn the gripper around (the fork's `grasp_margin`).
 _GRASP_MARGIN = 0.02 - 0.001

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from dppo_rllib.environments.furniture.assemblies import Assembly
-from dppo_rllib.environments.furniture.kinematics import Hand
-from dppo_rllib.environments.furniture.rotations import (
+from dppo_rllib.environments.furniture.scene import TAG, TAG_ROTATION
+from dppo_rllib.environments.kinematics import Hand
+from dppo_rllib.environments.rotations import (
     matrix_of_quaternion,
     quaternion_of_matrix,
     rows_of_matrix,
 )
-from dppo_rllib.environments.furniture.scene import TAG, TAG_ROTATION
 
 _POSITION_TOLERANCE = 0.005
 _ROTATION_BOUND = 0.94
 
-Poses = Float[Tensor, "N parts 7"]
+Poses = Float[Tensor, "N things 7"]
+Quaternions = Float[Tensor, "things 4"]
 
 
 def observations(
@@ -26,6 +28,7 @@ def observations(
     arm_velocities: Float[Tensor, "N 7"],
     fingers: Float[Tensor, "N 2"],
     poses: Poses,
+    starts: Quaternions,
 ) -> Float32[Tensor, "N Do"]:
     """The robot's state and where things are.
 
@@ -34,6 +37,7 @@ def observations(
         arm_velocities: Of its joints (rad/s).
         fingers: How far each is open (m).
         poses: Of all parts and of the obstacle in the world: position, quaternion (w, x, y, z).
+        starts: See `start_quaternions`.
 
     Returns:
         Hand position (3, robot's frame), rotation (6, two rows), linear and angular velocity
@@ -42,16 +46,32 @@ def observations(
     """
     velocity = (hand.jacobian @ arm_velocities[..., None]).squeeze(-1)
     robot = [hand.position, rows_of_matrix(hand.rotation), velocity, fingers.sum(-1, keepdim=True)]
-    seen = in_tag_frame(poses)
+    seen = in_tag_frame(poses, starts)
     return torch.cat([*robot, seen.flatten(1)], dim=-1).float()
 
 
-def in_tag_frame(poses: Poses) -> Poses:
-    """Poses in the world as the tag sees them, quaternions x, y, z, w with w not below 0."""
+def start_quaternions(assembly: Assembly) -> Quaternions:
+    """How parts and, last, the obstacle are turned at the start as the tag sees them (wxyz)."""
+    parts = [np.array(part.orientation, float) for part in assembly.parts]
+    return quaternion_of_matrix(torch.as_tensor(np.stack([*parts, TAG_ROTATION.T])))
+
+
+def in_tag_frame(poses: Poses, starts: Quaternions) -> Poses:
+    """Poses in the world as the tag sees them, quaternions x, y, z, w.
+
+    Of the two quaternions of a rotation that is taken which is nearer to the start's. With a real
+    part that is not negative, the sign of a table top's would be noise: it starts half a turn away
+    from the tag, where the real part is 0.
+
+    Args:
+        poses: Of things: position, quaternion (w, x, y, z).
+        starts: Of the same things, see `start_quaternions`.
+    """
     turn = poses.new_tensor(TAG_ROTATION.T)
     position = (poses[..., :3] - poses.new_tensor(TAG)) @ turn.T
     quat = quaternion_of_matrix(turn @ matrix_of_quaternion(poses[..., 3:]))
-    return torch.cat([position, quat.roll(-1, dims=-1)], dim=-1)
+    away = (quat * starts).sum(dim=-1, keepdim=True) < 0
+    return torch.cat([position, torch.where(away, -quat, quat).roll(-1, dims=-1)], dim=-1)
 
 
 def assembled(assembly: Assembly, poses: Poses) -> Bool[Tensor, "N joints"]:

@@ -30,6 +30,7 @@ REST = np.array(
     [-0.02630888, 0.3758795, 0.12485036, -2.1383357, -0.09431414, 2.49649072, 0.01921718]
 )
 
+HAND, HAND_BASE = "k_ee_link", "panda_link0"
 _ARM = tuple(f"panda_joint{i}" for i in range(1, 8))
 _FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 _STIFFNESS, _DAMPING = 1000.0, 200.0
@@ -159,7 +160,7 @@ def _panda(gripper_width: float) -> Any:
     for mesh in spec.meshes:
         mesh.file = str(panda_mesh(mesh.file))
         mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
-    spec.body("panda_link0").pos = BASE
+    spec.body(HAND_BASE).pos = BASE
     for body in spec.bodies[1:]:
         body.gravcomp = 1
         for geom in body.geoms:

@@ -17,11 +17,18 @@ from dppo_rllib.environments.arrays import Array
 from dppo_rllib.environments.cameras import Cameras
 from dppo_rllib.environments.furniture import NORMALIZED_BOUND
 from dppo_rllib.environments.furniture.control import finger_targets, joint_targets
-from dppo_rllib.environments.furniture.kinematics import Arm, Hand
-from dppo_rllib.environments.furniture.rules import assembled, observations
-from dppo_rllib.environments.furniture.scene import BASE, CONTROL_HZ, PHYSICS_STEPS, scene
+from dppo_rllib.environments.furniture.rules import assembled, observations, start_quaternions
+from dppo_rllib.environments.furniture.scene import (
+    BASE,
+    CONTROL_HZ,
+    HAND,
+    HAND_BASE,
+    PHYSICS_STEPS,
+    scene,
+)
 from dppo_rllib.environments.furniture.simulators import MUJOCO, Simulator, make_simulator
 from dppo_rllib.environments.furniture.starts import RANDOMNESS, draw
+from dppo_rllib.environments.kinematics import Arm, Hand
 from dppo_rllib.environments.resetting import reseed, rows_to_reset
 
 _RENDER_SIZE = (240, 320)
@@ -95,8 +102,15 @@ class FurnitureVectorEnv(VectorEnv):
                 raise ValueError(f"{name}={value}: expected at least 1")
         self.num_envs, self.render_mode = num_envs, render_mode
         self.simulation: Simulator = make_simulator(simulator, made, num_envs, num_threads)
-        self._arm = Arm(made.model, self.simulation.device, self.simulation.dtype)
+        self._arm = Arm(
+            made.model,
+            HAND,
+            HAND_BASE,
+            device=self.simulation.device,
+            dtype=self.simulation.dtype,
+        )
         self._randomness = RANDOMNESS[randomness]
+        self._starts = start_quaternions(self.assembly).to(self.device, self.simulation.dtype)
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": CONTROL_HZ,
@@ -219,7 +233,8 @@ class FurnitureVectorEnv(VectorEnv):
         if not len(rows):
             return
         sim, hand = self.simulation, self.hand()
-        seen = observations(hand, sim.velocities[:, :7], sim.positions[:, 7:9], self.poses())
+        arm, fingers = sim.velocities[:, :7], sim.positions[:, 7:9]
+        seen = observations(hand, arm, fingers, self.poses(), self._starts)
         self._shown[rows] = seen[rows].float()
 
     def _observed(self) -> Float32[Array, "N Do"]:

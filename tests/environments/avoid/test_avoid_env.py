@@ -155,6 +155,7 @@ def test_pictures_show_the_rod():
         ({"start_noise": -0.1}, "start_noise=-0.1: expected a number from 0"),
         ({"max_episode_steps": 0}, "max_episode_steps=0: expected at least 1"),
         ({"render_mode": "human"}, "render_mode='human': expected"),
+        ({"simulator": "bullet"}, "simulator='bullet': expected 'planar' or 'mujoco'"),
     ],
 )
 def test_arguments_are_checked(kwargs, message):

@@ -6,7 +6,11 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from dppo_rllib.environments.furniture.assemblies import ASSEMBLIES
-from dppo_rllib.environments.furniture.rules import assembled, in_tag_frame
+from dppo_rllib.environments.furniture.rules import (
+    assembled,
+    in_tag_frame,
+    start_quaternions,
+)
 from dppo_rllib.environments.furniture.scene import OBSTACLE, TAG, TAG_ROTATION
 
 JOINTS = [(name, i) for name, a in ASSEMBLIES.items() for i in range(len(a.joints))]
@@ -55,9 +59,22 @@ def test_rotations_agree_to_20_degrees_where_they_matter(name, index):
 
 def test_the_tag_sees_poses_in_its_frame():
     world = torch.tensor([[[*TAG, 1.0, 0, 0, 0], [*OBSTACLE, 0.0, 0, 0, 1]]], dtype=torch.float64)
-    seen = in_tag_frame(world)[0].numpy()
+    starts = torch.tensor([[0.0, 1, 0, 0], [1.0, 0, 0, 0]], dtype=torch.float64)
+    seen = in_tag_frame(world, starts)[0].numpy()
     np.testing.assert_allclose(seen[:, :3], [[0, 0, 0], [0, 0.38, -0.015]], atol=1e-12)
     for pose, quat in zip(seen, ([0, 0, 0, 1], [0, 0, 1, 0]), strict=True):
-        assert pose[6] >= 0
         expected = TAG_ROTATION.T @ Rotation.from_quat(quat).as_matrix()
         np.testing.assert_allclose(Rotation.from_quat(pose[3:]).as_matrix(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ASSEMBLIES)
+def test_quaternions_do_not_change_their_sign_while_parts_are_pushed_about(name):
+    starts = start_quaternions(ASSEMBLIES[name])
+    tag, generator = Rotation.from_matrix(TAG_ROTATION), np.random.default_rng(0)
+    for start, index in zip(starts, range(len(starts)), strict=True):
+        there = tag * Rotation.from_quat(start.numpy()[[1, 2, 3, 0]])
+        pushed = Rotation.from_rotvec(generator.uniform(-1, 1, (200, 3))) * there
+        poses = torch.zeros(200, 1, 7, dtype=torch.float64)
+        poses[:, 0, 3:] = torch.as_tensor(pushed.as_quat()[:, [3, 0, 1, 2]])
+        seen = in_tag_frame(poses, starts[[index]])[:, 0, 3:]
+        assert (seen @ start.roll(-1) > 0.5).all()

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dppo_rllib.environments.furniture import env_id
-from dppo_rllib.environments.furniture.rotations import rows_of_matrix
 from dppo_rllib.environments.furniture.scene import BASE, PHYSICS_STEPS
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
+from dppo_rllib.environments.rotations import rows_of_matrix
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     lower,
     nearest_yaw,
     set_down,
+    switch,
 )
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
 
@@ -49,7 +50,7 @@ def test_a_part_is_set_down_where_something_carries_it():
     actions = follow(view, set_down(view, 0, over_origin), floor=0.083)
     grips = [action[-1] for action in actions]
     assert view.parts[0].position[2] == pytest.approx(0.083)
-    assert grips == [SHUT] * (len(grips) - 5) + [OPEN] * 5
+    assert grips == [SHUT] * (len(grips) - 1) + [OPEN]
     assert len(grips) < 15
 
 
@@ -64,6 +65,30 @@ def test_nothing_is_lowered_or_set_down_that_has_slipped_away():
     view = holding(0.3, width=0.0)
     assert not list(lower(view, 0, over_origin, [(0.1, 0.01)]))
     assert {action[-1] for action in set_down(view, 0, over_origin)} == {OPEN}
+
+
+def test_fingers_are_waited_for_until_they_stand_still():
+    view, widths, actions = holding(0.1, width=0.065), [0.05, 0.035, 0.03, 0.03, 0.03], []
+    for action, width in zip(switch(view, SHUT), widths, strict=False):
+        actions.append(action)
+        view.width = width
+    assert [action[-1] for action in actions] == [SHUT] * 4
+    np.testing.assert_allclose([action[:3] for action in actions], [[0, 0, 0.1]] * 4)
+
+
+def test_an_expert_gives_up_where_the_arm_is_flung_about():
+    envs, rows = FurnitureVectorEnv("one_leg", num_envs=2), np.arange(2)
+    envs.reset(seed=0)
+    expert = FurnitureExpert(envs)
+    expert.begin(rows, [np.random.default_rng(row) for row in rows])
+    expert.act(rows)
+    envs.simulation.positions[0, 0] += 0.4
+    hand = envs.hand().position[0].numpy()
+    for _ in range(3):
+        given_up, goes_on = expert.act(rows)
+        np.testing.assert_allclose(given_up[:3], hand, atol=1e-9)
+        assert np.linalg.norm(goes_on[:3] - envs.hand().position[1].numpy()) > 0.01
+    envs.close()
 
 
 @pytest.mark.parametrize("wanted", np.radians([-60, 0, 45, 130]))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dppo_rllib.environments.furniture.control import finger_targets, joint_targets
-from dppo_rllib.environments.furniture.kinematics import Arm
-from dppo_rllib.environments.furniture.rotations import rows_of_matrix, vector_of_matrix
-from dppo_rllib.environments.furniture.scene import BASE, CLOSED, REST, scene
+from dppo_rllib.environments.furniture.scene import BASE, CLOSED, HAND, HAND_BASE, REST, scene
+from dppo_rllib.environments.kinematics import Arm
+from dppo_rllib.environments.rotations import rows_of_matrix, vector_of_matrix
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def arm(model):
-    return Arm(model, "cpu", torch.float64)
+    return Arm(model, HAND, HAND_BASE)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def joints():
 
 def test_the_hand_and_its_jacobian_are_mujocos(model, arm, joints):
     hand, data = arm.hand(joints), mujoco.MjData(model)
-    body = model.body("k_ee_link").id
+    body = model.body(HAND).id
     linear, angular = np.zeros((2, 3, model.nv))
     for i, angles in enumerate(joints):
         data.qpos[:7] = angles

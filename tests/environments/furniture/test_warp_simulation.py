@@ -12,9 +12,9 @@ pytest.importorskip(
 )
 
 from dppo_rllib.environments.furniture import warp_simulation
-from dppo_rllib.environments.furniture.rotations import rows_of_matrix
 from dppo_rllib.environments.furniture.scene import BASE
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
+from dppo_rllib.environments.rotations import rows_of_matrix
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

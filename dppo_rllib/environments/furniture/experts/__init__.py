@@ -30,10 +30,15 @@ PLANS: dict[str, Callable[[View, Vector], Plan]] = {
 }
 # Standard deviation of how far off things are grasped at imperfection 1 (m).
 _SLIP = 0.002
+# The hand never makes more than 0.1 m in a step, unless the arm is flung about; what such an
+# episode shows is nothing to learn from, and would stretch the ranges of all actions.
+_FLUNG = 0.12
 
 
 class FurnitureExpert:
     """Assembles furniture in all copies of an environment, from what their simulation holds.
+
+    It gives up where the arm is flung about.
 
     Args:
         envs: The copies.
@@ -61,14 +66,16 @@ class FurnitureExpert:
         actions = []
         for row, seen in zip(rows.tolist(), self._views(rows), strict=True):
             view, plan = self._plans[row]
+            if np.linalg.norm(seen.hand.position - view.hand.position) > _FLUNG:
+                plan = _nothing(view)
+                self._plans[row] = view, plan
             view.__dict__.update(seen.__dict__)
             actions.append(next(plan))
         return np.array(actions).reshape(-1, 10)
 
     def _whole(self, view: View, generator: np.random.Generator) -> Plan:
         yield from self._plan(view, generator.normal(0, self._slip, 3))
-        while True:
-            yield from stay(view, OPEN, 1)
+        yield from _nothing(view)
 
     def _views(self, rows: Int[np.ndarray, " n"]) -> list[View]:
         envs = self._envs
@@ -85,3 +92,8 @@ class FurnitureExpert:
             )
             for row in rows.tolist()
         ]
+
+
+def _nothing(view: View) -> Plan:
+    while True:
+        yield from stay(view, OPEN, 1)

@@ -20,7 +20,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     reach,
     retreat,
     set_down,
-    stay,
+    switch,
 )
 
 # The hand leans back to the robot where a screw lies, and forwards where it stands.
@@ -88,12 +88,12 @@ def turn_around(view: View, part: int, slip: Vector, *, along: float = 0.0) -> P
 
         yield from reach(view, lambda: grasp(0.08), OPEN, near=0.015)  # noqa: B023
         yield from reach(view, lambda: grasp(0.0), OPEN)  # noqa: B023
-        yield from stay(view, SHUT, 5)
+        yield from switch(view, SHUT)
         x, y, z = view.hand.position
         goal = hand_pose(np.array([min(x, _NEAR - 0.04), y, z + 0.02]), yaw + turn)
         yield from reach(view, at(goal), SHUT, near=0.01, turned=0.1)
         yield from reach(view, at(goal.shifted(z=-0.018)), SHUT, max_steps=8)
-        yield from stay(view, OPEN, 4)
+        yield from switch(view, OPEN)
         yield from retreat(view, 0.08)
 
 
@@ -127,7 +127,7 @@ def pick_lying(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Pl
 
     yield from reach(view, before, OPEN, near=0.015)
     yield from reach(view, grasp, OPEN)
-    yield from stay(view, SHUT, 5)
+    yield from switch(view, SHUT)
     yield from reach(view, at(view.hand.shifted(z=0.12)), SHUT, near=0.02)
 
 

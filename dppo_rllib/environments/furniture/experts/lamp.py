@@ -19,7 +19,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     lower,
     nearest_yaw,
     reach,
-    stay,
+    switch,
 )
 from dppo_rllib.environments.furniture.experts.pushing import push_into_corner
 from dppo_rllib.environments.furniture.experts.screwing import screw_in
@@ -76,7 +76,7 @@ def cover(view: View, slip: Vector) -> Plan:
 
     yield from reach(view, lambda: grasp(0.045), OPEN, near=0.005)
     yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
-    yield from stay(view, SHUT, 7)
+    yield from switch(view, SHUT)
     yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)
     axis = view.parts[_HOOD].axis(1)
     upright = Rotation.align_vectors([[0, 0, -1]], [axis])[0] * view.parts[_HOOD].rotation
@@ -87,5 +87,5 @@ def cover(view: View, slip: Vector) -> Plan:
 
     # Further down the finger inside would meet the bulb.
     yield from lower(view, _HOOD, over, ((0.15, 0.02), (0.1, 0.005), (0.03, 0.004)))
-    yield from stay(view, OPEN, 5)
+    yield from switch(view, OPEN)
     yield from reach(view, at(view.hand.shifted(z=0.08)), OPEN, near=0.02)

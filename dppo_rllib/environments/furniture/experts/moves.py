@@ -25,6 +25,8 @@ _NEUTRAL_YAW = np.radians(40)
 # How far below a part its target is while it sinks; it makes 40 % of that in a step, and stands
 # once it makes less than the second (m).
 _SINK, _STANDS, _MAX_SINK_STEPS = 0.005, 0.0005, 20
+# Fingers that move less in a step stand still (m); how many steps that may take.
+_FINGERS_STILL, _MAX_FINGER_STEPS = 0.0005, 8
 # Nothing is between the fingers (m).
 _EMPTY = 0.003
 
@@ -138,6 +140,19 @@ def stay(view: View, grip: float, steps: int) -> Plan:
         yield towards(view.hand, here, grip)
 
 
+def switch(view: View, grip: float) -> Plan:
+    """Opens or closes the fingers, and goes on when they no longer move.
+
+    It does not count steps: what clones this could not see how many have passed.
+    """
+    here = view.hand
+    for _ in range(_MAX_FINGER_STEPS):
+        before = view.width
+        yield towards(view.hand, here, grip)
+        if abs(view.width - before) < _FINGERS_STILL:
+            return
+
+
 def retreat(view: View, height: float) -> Plan:
     """Lifts the open hand and turns it to the middle of what the wrist reaches.
 
@@ -213,7 +228,7 @@ def set_down(view: View, part: int, place: Callable[[float], Pose]) -> Plan:
         yield towards(view.hand, carry(view, part, below)(), SHUT)
         if step and before - view.parts[part].position[2] < _STANDS:
             break
-    yield from stay(view, OPEN, 5)
+    yield from switch(view, OPEN)
 
 
 def nearest_yaw(direction: Vector, wanted: float, symmetry: float) -> float:

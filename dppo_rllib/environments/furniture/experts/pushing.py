@@ -16,7 +16,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     carry,
     reach,
     retreat,
-    stay,
+    switch,
     while_held,
 )
 
@@ -46,7 +46,7 @@ def push_into_corner(
     """
     yield from reach(view, lambda: grasp(0.08), OPEN)
     yield from reach(view, lambda: grasp(0.0), OPEN)
-    yield from stay(view, SHUT, 6)
+    yield from switch(view, SHUT)
     corner = view.obstacle + np.array([-_BAR - half, _INNER_WIDTH - half, 0]) + _FIRMLY
     held = view.parts[part]
     turn = Rotation.from_euler("z", -square_angle(held) if straighten else 0.0)
@@ -54,5 +54,5 @@ def push_into_corner(
     goal = Pose(corner, turn * held.rotation)
     push = reach(view, carry(view, part, lambda: goal), SHUT, near=0.012)
     yield from while_held(view, push)
-    yield from stay(view, OPEN, 4)
+    yield from switch(view, OPEN)
     yield from retreat(view, 0.1)

@@ -22,7 +22,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     nearest_yaw,
     reach,
     set_down,
-    stay,
+    switch,
 )
 from dppo_rllib.environments.furniture.experts.pushing import push_into_corner
 from dppo_rllib.environments.furniture.experts.screwing import screw_in
@@ -102,11 +102,11 @@ def pick_foot(view: View, slip: Vector) -> Plan:
         for height in (0.03, 0.02, 0.01):
             yield from reach(view, functools.partial(grasp, height), OPEN, near=0.002, turned=0.015)
         yield from reach(view, lambda: grasp(0.0), OPEN)
-        yield from stay(view, SHUT, 5)
+        yield from switch(view, SHUT)
         yield from reach(view, at(view.hand.shifted(z=0.15)), SHUT, near=0.03)
         if view.width > _HELD:
             return
-        yield from stay(view, OPEN, 5)
+        yield from switch(view, OPEN)
 
 
 def place_foot(view: View) -> Plan:

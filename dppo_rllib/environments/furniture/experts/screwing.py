@@ -20,7 +20,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     nearest_yaw,
     reach,
     retreat,
-    stay,
+    switch,
 )
 
 # The hand turns from the first yaw to the second.
@@ -70,10 +70,10 @@ def screw_in(
     for _ in range(max_turns):
         yield from reach(view, grasp(0.06), OPEN, near=0.01)
         yield from reach(view, grasp(0.0), OPEN, near=0.005, max_steps=15)
-        yield from stay(view, SHUT, 4)
+        yield from switch(view, SHUT)
         goal = functools.partial(turned, _seat(view, joint))
         yield from reach(view, goal, SHUT, near=0.02, turned=0.12, max_steps=30)
-        yield from stay(view, OPEN, 3)
+        yield from switch(view, OPEN)
         if joined():
             break
     yield from retreat(view, 0.08)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from dppo_rllib.environments.furniture.rotations import (
+from dppo_rllib.environments.rotations import (
     matrix_of_quaternion,
     matrix_of_rows,
     quaternion_of_matrix,
