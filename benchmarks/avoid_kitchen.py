@@ -19,12 +19,13 @@ from benchmarks.pages import as_markdown, as_table, fill_in, machine
 from benchmarks.timing import Work, rates
 from dppo_rllib.environments import make_chunked_env
 from dppo_rllib.environments.avoid.demonstrator import Demonstrator
-from dppo_rllib.environments.avoid.vector_env import AvoidVectorEnv
+from dppo_rllib.environments.avoid.vector_env import MUJOCO, PLANAR, AvoidVectorEnv
 from dppo_rllib.environments.kitchen.scene import PHYSICS_STEPS, Kitchens
 from dppo_rllib.tasks import get_task
 
 KITCHEN_ENVS = 10
-AVOID_ENVS = (50, 1000)
+# Simulator, tables, and episodes of all of them in a round.
+AVOID = ((PLANAR, 50, 20), (PLANAR, 1000, 1), (MUJOCO, 50, 1))
 CHUNK = 4
 
 
@@ -82,7 +83,7 @@ def physics() -> Work:
     return work
 
 
-def tables(num: int) -> Work:
+def tables(simulator: str, num: int) -> Work:
     """Steps so many of Avoid's tables in chunks, along demonstrations."""
     env = AvoidVectorEnv(num)
     env.reset(seed=0)
@@ -93,7 +94,13 @@ def tables(num: int) -> Work:
         changes.append(expert.act(rows).astype(np.float32))
         env.step(changes[-1])
     chunks = np.array(changes).reshape(-1, CHUNK, num, 2).transpose(0, 2, 1, 3) / 0.01
-    together = make_chunked_env("dppo_rllib/Avoid-v0", num, act_steps=CHUNK, cond_steps=1)
+    together = make_chunked_env(
+        "dppo_rllib/Avoid-v0",
+        num,
+        act_steps=CHUNK,
+        cond_steps=1,
+        env_kwargs={"simulator": simulator},
+    )
 
     def work(episodes: int) -> int:
         for _ in range(episodes):
@@ -117,15 +124,16 @@ def main() -> None:
     theirs, ours, floor = rates([*works, (physics(), arguments.steps)], arguments.rounds)
     kitchen = [["gymnasium-robotics", "ours", "times", "physics alone"]]
     kitchen.append([f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.2f}", f"{floor:,.0f}"])
-    speeds = rates([(tables(num), max(1, 1000 // num)) for num in AVOID_ENVS], arguments.rounds)
-    avoid = [["tables", "steps per CPU second"]]
-    avoid += [[str(num), f"{speed:,.0f}"] for num, speed in zip(AVOID_ENVS, speeds, strict=True)]
-    for name, lines in (("kitchen", kitchen), ("avoid", avoid)):
+    speeds = rates([(tables(name, num), times) for name, num, times in AVOID], arguments.rounds)
+    avoid = [["simulator", "tables", "steps per CPU second"]]
+    for (name, num, _), speed in zip(AVOID, speeds, strict=True):
+        avoid.append([name, str(num), f"{speed:,.0f}"])
+    for name, lines, left in (("kitchen", kitchen, 0), ("avoid", avoid, 1)):
         title = f"Environment steps per CPU second, {where}"
-        console.print(as_table(title, lines, left=0))
+        console.print(as_table(title, lines, left=left))
         if arguments.markdown is not None:
             page = arguments.markdown / f"{name}.md"
-            fill_in(page, "speed", as_markdown(title, lines, left=0))
+            fill_in(page, "speed", as_markdown(title, lines, left=left))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ class _Furniture:
         success: The same.
         obs_dim: Width of observations.
         steps: Of an episode.
-        rollout: Chunk steps of an iteration.
         unet_batch: Minibatch of U-Nets.
     """
 
@@ -41,30 +40,29 @@ class _Furniture:
     success: str
     obs_dim: int
     steps: int
-    rollout: int
     unet_batch: int
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """How much of everything: copies, epochs of cloning, iterations."""
+    """How much of everything: copies, epochs of cloning, iterations, most steps of an episode."""
 
     num_envs: int
     epochs: int
     iterations: int
+    steps: int = 1000
 
 
-_OFFICIAL, _SMALL = _Scale(1000, 8000, 1000), _Scale(32, 200, 10)
+_OFFICIAL, _SMALL = _Scale(1000, 8000, 1000), _Scale(32, 400, 10, 480)
 _FURNITURE = {
     "one_leg": _Furniture(
-        "An arm screws a leg into a table top", "the leg is screwed in", 58, 700, 88, 30_000
+        "An arm screws a leg into a table top", "the leg is screwed in", 58, 700, 30_000
     ),
     "lamp": _Furniture(
         "An arm screws a bulb into a lamp and covers it",
         "bulb and hood are in place",
         44,
         1000,
-        125,
         40_000,
     ),
     "round_table": _Furniture(
@@ -72,14 +70,14 @@ _FURNITURE = {
         "leg and foot are screwed in",
         44,
         1000,
-        125,
         40_000,
     ),
 }
 _SAMPLER = {"denoising_steps": 100, "ddim_steps": 5}
 # Horizon: MLPs see as far as they act, U-Nets twice as far.
-_MLP_STEPS = {"horizon_steps": 8, "act_steps": 8}
-_UNET_STEPS = {"horizon_steps": 16, "act_steps": 8}
+_ACT_STEPS = 8
+_MLP_STEPS = {"horizon_steps": _ACT_STEPS, "act_steps": _ACT_STEPS}
+_UNET_STEPS = {"horizon_steps": 2 * _ACT_STEPS, "act_steps": _ACT_STEPS}
 _DIFFUSION_MLP = {
     "mlp_dims": (1024,) * 7,
     "time_dim": 32,
@@ -147,8 +145,12 @@ def _unet_settings(name: str, randomness: str, batch: int) -> dict[str, dict[str
 
 
 def _small_settings() -> dict[str, dict[str, Any]]:
-    """Ours: a small network, and steps as large as 32 episodes an iteration can bear."""
+    """Ours: a small network, and steps as large as 32 episodes an iteration can bear.
+
+    20 steps of denoising, all of them taken, as for Robomimic.
+    """
     network = {"mlp_dims": (512,) * 3, "time_dim": 32}
+    sampler = {"denoising_steps": 20, "ddim_steps": None}
     cloning = {
         "minibatch_size": 256,
         "lr": 1e-3,
@@ -157,6 +159,7 @@ def _small_settings() -> dict[str, dict[str, Any]]:
         "lr_cycle_epochs": _SMALL.epochs,
     }
     tuning = {
+        "ft_denoising_steps": 10,
         "minibatch_size": 2816,
         "actor_lr": 3e-4,
         "actor_min_lr": 3e-4,
@@ -166,8 +169,8 @@ def _small_settings() -> dict[str, dict[str, Any]]:
         "clip_param_base": 0.002,
     }
     return {
-        "DiffusionBC": {**cloning, **_SAMPLER, **_MLP_STEPS, "network": network},
-        "DPPO": {**_DPPO, **tuning, **_MLP_STEPS, "network": network},
+        "DiffusionBC": {**cloning, **sampler, **_MLP_STEPS, "network": network},
+        "DPPO": {**_DPPO, **sampler, **tuning, **_MLP_STEPS, "network": network},
     }
 
 
@@ -180,6 +183,7 @@ def _task(
     scale: _Scale = _OFFICIAL,
 ) -> None:
     scene = _FURNITURE[task]
+    steps = min(scene.steps, scale.steps)
     register(
         Task(
             name=name,
@@ -187,11 +191,11 @@ def _task(
             env=env_id(task, randomness),
             obs_dim=scene.obs_dim,
             action_dim=10,
-            max_episode_steps=scene.steps,
+            max_episode_steps=steps,
             success=scene.success,
             settings=settings,
             num_envs=scale.num_envs,
-            rollout_fragment_length=scene.rollout,
+            rollout_fragment_length=-(-steps // _ACT_STEPS),
             epochs=scale.epochs,
             iterations=scale.iterations,
             reference=_REFERENCE,
