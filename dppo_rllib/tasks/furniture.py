@@ -45,15 +45,14 @@ class _Furniture:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How much of everything: copies, epochs of cloning, iterations, most steps of an episode."""
+    """How much of everything: copies, epochs of cloning, iterations."""
 
     num_envs: int
     epochs: int
     iterations: int
-    steps: int = 1000
 
 
-_OFFICIAL, _SMALL = _Scale(1000, 8000, 1000), _Scale(32, 400, 10, 480)
+_OFFICIAL, _SMALL = _Scale(1000, 8000, 1000), _Scale(32, 400, 12)
 _FURNITURE = {
     "one_leg": _Furniture(
         "An arm screws a leg into a table top", "the leg is screwed in", 58, 700, 30_000
@@ -161,8 +160,8 @@ def _small_settings() -> dict[str, dict[str, Any]]:
     tuning = {
         "ft_denoising_steps": 10,
         "minibatch_size": 2816,
-        "actor_lr": 3e-4,
-        "actor_min_lr": 3e-4,
+        "actor_lr": 2e-4,
+        "actor_min_lr": 2e-4,
         "actor_lr_warmup_steps": 1,
         "critic_lr_warmup_steps": 1,
         "clip_param": 0.02,
@@ -183,7 +182,6 @@ def _task(
     scale: _Scale = _OFFICIAL,
 ) -> None:
     scene = _FURNITURE[task]
-    steps = min(scene.steps, scale.steps)
     register(
         Task(
             name=name,
@@ -191,11 +189,11 @@ def _task(
             env=env_id(task, randomness),
             obs_dim=scene.obs_dim,
             action_dim=10,
-            max_episode_steps=steps,
+            max_episode_steps=scene.steps,
             success=scene.success,
             settings=settings,
             num_envs=scale.num_envs,
-            rollout_fragment_length=-(-steps // _ACT_STEPS),
+            rollout_fragment_length=-(-scene.steps // _ACT_STEPS),
             epochs=scale.epochs,
             iterations=scale.iterations,
             reference=_REFERENCE,
