@@ -72,7 +72,8 @@ _FURNITURE = {
         40_000,
     ),
 }
-_SAMPLER = {"denoising_steps": 100, "ddim_steps": 5}
+# Cloned policies have the noise of fine-tuning, too: before and after are compared under it.
+_SAMPLER = {"denoising_steps": 100, "ddim_steps": 5, "min_sampling_denoising_std": 0.04}
 # Horizon: MLPs see as far as they act, U-Nets twice as far.
 _ACT_STEPS = 8
 _MLP_STEPS = {"horizon_steps": _ACT_STEPS, "act_steps": _ACT_STEPS}
@@ -106,7 +107,6 @@ _DPPO = {
     "gamma_denoising": 0.9,
     "clip_param": 0.001,
     "clip_param_base": 0.001,
-    "min_sampling_denoising_std": 0.04,
 }
 
 
@@ -149,7 +149,7 @@ def _small_settings() -> dict[str, dict[str, Any]]:
     20 steps of denoising, all of them taken, as for Robomimic.
     """
     network = {"mlp_dims": (512,) * 3, "time_dim": 32}
-    sampler = {"denoising_steps": 20, "ddim_steps": None}
+    sampler = {**_SAMPLER, "denoising_steps": 20, "ddim_steps": None}
     cloning = {
         "minibatch_size": 256,
         "lr": 1e-3,

@@ -50,26 +50,28 @@ SIMULATORS = {
     "avoid": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01}),
     "avoid arm": ("dppo_rllib/Avoid-v0", "mujoco", {"start_noise": 0.01, "simulator": "mujoco"}),
     "kitchen": ("dppo_rllib/Kitchen-v0", "gymnasium_robotics", {}),
-    "one-leg": ("dppo_rllib/OneLegLow-v0", "furniture_bench", {}),
-    "one-leg warp": (
-        "dppo_rllib/OneLegLow-v0",
-        "furniture_bench mujoco_warp",
-        {"simulator": "mujoco_warp"},
-    ),
-    "lamp": ("dppo_rllib/LampMed-v0", "furniture_bench", {}),
-    "round-table": ("dppo_rllib/RoundTableLow-v0", "furniture_bench", {}),
+    **{
+        name + suffix: (f"dppo_rllib/{env}-v0", modules, {"simulator": simulator})
+        for name, env in (
+            ("one-leg", "OneLegLow"),
+            ("lamp", "LampMed"),
+            ("round-table", "RoundTableLow"),
+        )
+        for suffix, simulator, modules in (
+            ("", "mujoco", "furniture_bench"),
+            (" warp", "mujoco_warp", "furniture_bench mujoco_warp"),
+        )
+    },
     **{
         name: (f"dppo_rllib/{name.capitalize()}-v0", "robosuite", {})
         for name in ("lift", "can", "square", "transport")
     },
     "lift-pixels": ("dppo_rllib/LiftPixels-v0", "robosuite", {"image_size": 32}),
 }
-SLOW = (
-    *("avoid arm", "one-leg", "one-leg warp", "lamp", "round-table"),
-    *("can", "square", "transport", "lift-pixels"),
-)
+FURNITURE = tuple(name for name in SIMULATORS if "furniture_bench" in SIMULATORS[name][1])
+SLOW = ("avoid arm", *FURNITURE, "can", "square", "transport", "lift-pixels")
 # Nothing can be gained after their time limit, which counts as termination.
-ENDED_BY_TIME = ("avoid", "avoid arm", "one-leg", "one-leg warp", "lamp", "round-table")
+ENDED_BY_TIME = ("avoid", "avoid arm", *FURNITURE)
 SIMULATED = {
     name: functools.partial(make_chunked_env, env, env_kwargs=settings)
     for name, (env, _, settings) in SIMULATORS.items()
