@@ -144,7 +144,7 @@ def _unet_settings(name: str, randomness: str, batch: int) -> dict[str, dict[str
 
 
 def _small_settings() -> dict[str, dict[str, Any]]:
-    """Ours: a small network, and steps as large as 32 episodes an iteration can bear.
+    """Ours: a small network, 32 episodes an iteration, and the authors' learning rates.
 
     20 steps of denoising, all of them taken, as for Robomimic.
     """
@@ -160,8 +160,6 @@ def _small_settings() -> dict[str, dict[str, Any]]:
     tuning = {
         "ft_denoising_steps": 10,
         "minibatch_size": 2816,
-        "actor_lr": 2e-4,
-        "actor_min_lr": 2e-4,
         "actor_lr_warmup_steps": 1,
         "critic_lr_warmup_steps": 1,
         "clip_param": 0.02,
