@@ -144,9 +144,9 @@ def _unet_settings(name: str, randomness: str, batch: int) -> dict[str, dict[str
 
 
 def _small_settings() -> dict[str, dict[str, Any]]:
-    """Ours: a small network, 32 episodes an iteration, and the authors' learning rates.
+    """Ours: a small network, 32 episodes an iteration.
 
-    20 steps of denoising, all of them taken, as for Robomimic.
+    Fine-tuning has the authors' learning rates. 20 steps of denoising, all of them taken, as for Robomimic.
     """
     network = {"mlp_dims": (512,) * 3, "time_dim": 32}
     sampler = {**_SAMPLER, "denoising_steps": 20, "ddim_steps": None}

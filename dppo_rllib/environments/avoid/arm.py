@@ -4,7 +4,7 @@ D3IL steers a seven-jointed arm by inverse kinematics and a soft joint controlle
 damping 10). Seen from above it stretches and swings about its foot, each as a damped spring with
 the inertia that the arm has at that stretch. These numbers were fitted to the arm in MuJoCo (see
 `panda`): along demonstrations that were not fitted to, its rod and this one are 4 mm apart (root
-mean square; 10 mm at most), where the command is 15 mm ahead.
+mean square; 10.3 mm at most), where the command is 15 mm ahead.
 """
 
 from __future__ import annotations

@@ -86,8 +86,9 @@ def test_outside_of_the_table_is_punished_while_it_lasts(place):
     assert env.step(np.zeros((1, 2)))[1][0] == 0
 
 
-def test_ended_episodes_stand_still_until_they_are_reset():
-    env = AvoidVectorEnv(3, max_episode_steps=4, start_noise=0.01)
+@pytest.mark.parametrize("simulator", ["planar", "mujoco"])
+def test_ended_episodes_stand_still_until_they_are_reset(simulator):
+    env = AvoidVectorEnv(3, max_episode_steps=4, start_noise=0.01, simulator=simulator)
     env.reset(seed=0)
     actions = np.full((3, 2), 0.01, np.float32)
     for step in range(4):

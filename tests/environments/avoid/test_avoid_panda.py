@@ -61,7 +61,7 @@ def test_a_pillar_holds_it_off_and_is_felt(rods):
     rods.place(ALL, np.array([0.5 - 0.16j, START]))
     felt = [rods.move(ALL, np.array([0.005j, 0])) for _ in range(16)]
     assert not any(felt[1]) and felt[-1].tolist() == [True, False]
-    assert rods.desired[0].imag > PILLARS[0].imag - 0.09
+    assert rods.desired[0].imag > PILLARS[0].imag
     assert rods.position[0].imag < PILLARS[0].imag - 0.035
 
 

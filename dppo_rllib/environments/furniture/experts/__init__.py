@@ -16,7 +16,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     Vector,
     View,
     read_pose,
-    stay,
+    towards,
 )
 from dppo_rllib.environments.furniture.experts.one_leg import one_leg
 from dppo_rllib.environments.furniture.experts.round_table import round_table
@@ -31,7 +31,8 @@ PLANS: dict[str, Callable[[View, Vector], Plan]] = {
 # Standard deviation of how far off things are grasped at imperfection 1 (m).
 _SLIP = 0.002
 # The hand never makes more than 0.1 m in a step, unless the arm is flung about; what such an
-# episode shows is nothing to learn from, and would stretch the ranges of all actions.
+# episode shows is nothing to learn from, and would stretch the ranges of all actions. It fails,
+# unless all was assembled before.
 _FLUNG = 0.12
 
 
@@ -96,4 +97,4 @@ class FurnitureExpert:
 
 def _nothing(view: View) -> Plan:
     while True:
-        yield from stay(view, OPEN, 1)
+        yield towards(view.hand, view.hand, OPEN)

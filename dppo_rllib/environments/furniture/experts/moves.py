@@ -133,13 +133,6 @@ def reach(
         yield towards(view.hand, target, grip)
 
 
-def stay(view: View, grip: float, steps: int) -> Plan:
-    """Holds the hand where it is now."""
-    here = view.hand
-    for _ in range(steps):
-        yield towards(view.hand, here, grip)
-
-
 def switch(view: View, grip: float) -> Plan:
     """Opens or closes the fingers, and goes on when they no longer move.
 
