@@ -146,7 +146,8 @@ def _unet_settings(name: str, randomness: str, batch: int) -> dict[str, dict[str
 def _small_settings() -> dict[str, dict[str, Any]]:
     """Ours: a small network, 32 episodes an iteration.
 
-    Fine-tuning has the authors' learning rates. 20 steps of denoising, all of them taken, as for Robomimic.
+    20 steps of denoising, all of them taken, as for Robomimic. Learning rates of fine-tuning are
+    the authors'.
     """
     network = {"mlp_dims": (512,) * 3, "time_dim": 32}
     sampler = {**_SAMPLER, "denoising_steps": 20, "ddim_steps": None}
