@@ -94,7 +94,8 @@ def assert_settings_agree(official: dict[str, Any], task: Task, config: Any) -> 
     assert config.minibatch_size == batch
     assert (task.obs_dim, task.action_dim) == (official["obs_dim"], official["action_dim"])
     if "train.n_epochs" in official:
-        assert task.epochs == official["train.n_epochs"]
+        epochs = task.epochs_of.get(config.algo_class.__name__, task.epochs)
+        assert epochs == official["train.n_epochs"]
 
 
 def assert_networks_agree(official: dict[str, Any], config: Any) -> None:

@@ -162,12 +162,13 @@ class Plan:
         parsed = parse_settings(settings)
         config = task.pretrain_config(parsed.get("dataset"), policy=policy)
         _check_dims(task, config)
+        algorithm = config.algo_class.__name__
         plan = cls(
             command="pretrain",
             task=task.name,
-            algorithm=config.algo_class.__name__,
+            algorithm=algorithm,
             directory=_new_directory(output, task, "pretrain"),
-            iterations=epochs or task.epochs,
+            iterations=epochs or task.epochs_of.get(algorithm, task.epochs),
             start=None,
             tasks_from=[str(path) for path in loaded_files()],
             settings=parsed,

@@ -18,6 +18,8 @@ _REQUIRES = (
     Requirement(package="furniture-bench==0.1", options="--no-deps", module="furniture_bench"),
 )
 _REQUIRES_WARP = (*_REQUIRES, Requirement(extra="furniture-warp", module="mujoco_warp"))
+# All copies at once: no threads, whatever else would share the cores among them.
+_WARP = {"simulator": "mujoco_warp", "num_threads": 1}
 _REFERENCE = (
     "DPPO (arXiv 2409.00588), Furniture-Bench: 1,000 environments in IsaacGym, 50 human "
     "demonstrations; here MuJoCo and a scripted expert. One-leg on hardware: 16 of 20."
@@ -42,6 +44,11 @@ class _Furniture:
     steps: int
     unet_batch: int
 
+    @property
+    def chunks(self) -> int:
+        """Of an episode."""
+        return -(-self.steps // _ACT_STEPS)
+
 
 @dataclass(frozen=True)
 class _Scale:
@@ -49,10 +56,11 @@ class _Scale:
 
     num_envs: int
     epochs: int
+    gaussian_epochs: int
     iterations: int
 
 
-_OFFICIAL, _SMALL = _Scale(1000, 8000, 1000), _Scale(32, 400, 12)
+_OFFICIAL, _SMALL = _Scale(1000, 8000, 3000, 1000), _Scale(32, 400, 400, 12)
 _FURNITURE = {
     "one_leg": _Furniture(
         "An arm screws a leg into a table top", "the leg is screwed in", 58, 700, 30_000
@@ -143,32 +151,36 @@ def _unet_settings(name: str, randomness: str, batch: int) -> dict[str, dict[str
     }
 
 
-def _small_settings() -> dict[str, dict[str, Any]]:
-    """Ours: a small network, 32 episodes an iteration.
+def _small_settings(chunks: int) -> dict[str, dict[str, Any]]:
+    """Ours: a small network, 32 episodes an iteration of so many chunks.
 
     20 steps of denoising, all of them taken, as for Robomimic. Learning rates of fine-tuning are
     the authors'.
     """
-    network = {"mlp_dims": (512,) * 3, "time_dim": 32}
-    sampler = {**_SAMPLER, "denoising_steps": 20, "ddim_steps": None}
+    mlp = {"mlp_dims": (512,) * 3}
+    diffusion = {**_SAMPLER, **_MLP_STEPS, "denoising_steps": 20, "ddim_steps": None}
+    diffusion["network"] = {**mlp, "time_dim": 32}
     cloning = {
         "minibatch_size": 256,
         "lr": 1e-3,
-        "min_lr": 1e-4,
+        "min_lr": 1e-5,
         "lr_warmup_epochs": 2,
         "lr_cycle_epochs": _SMALL.epochs,
     }
     tuning = {
-        "ft_denoising_steps": 10,
-        "minibatch_size": 2816,
+        **_PPO,
+        "minibatch_size": _SMALL.num_envs * chunks,
         "actor_lr_warmup_steps": 1,
         "critic_lr_warmup_steps": 1,
         "clip_param": 0.02,
-        "clip_param_base": 0.002,
     }
+    denoised = {"ft_denoising_steps": 10, "gamma_denoising": 0.9, "clip_param_base": 0.002}
+    gaussian = {**mlp, "activation": "ReLU"}
     return {
-        "DiffusionBC": {**cloning, **sampler, **_MLP_STEPS, "network": network},
-        "DPPO": {**_DPPO, **sampler, **tuning, **_MLP_STEPS, "network": network},
+        "DiffusionBC": {**cloning, **diffusion},
+        "DPPO": {**tuning, **diffusion, **denoised},
+        "GaussianBC": {**cloning, **_MLP_STEPS, "network": {**gaussian, "fixed_std": 0.1}},
+        "GaussianPPO": {**tuning, **_MLP_STEPS, "network": {**gaussian, "fixed_std": 0.04}},
     }
 
 
@@ -192,15 +204,16 @@ def _task(
             success=scene.success,
             settings=settings,
             num_envs=scale.num_envs,
-            rollout_fragment_length=-(-scene.steps // _ACT_STEPS),
+            rollout_fragment_length=scene.chunks,
             epochs=scale.epochs,
+            epochs_of={"GaussianBC": scale.gaussian_epochs},
             iterations=scale.iterations,
             reference=_REFERENCE,
             requires=_REQUIRES,
             variants={
                 "isaacgym": Variant(isaac.env_id(task, randomness)),
                 "mujoco_warp": Variant(
-                    env_id(task, randomness), {"simulator": "mujoco_warp"}, _REQUIRES_WARP
+                    env_id(task, randomness), _WARP, _REQUIRES_WARP
                 ),
             },
         )
@@ -214,4 +227,6 @@ for _name, _furniture in _FURNITURE.items():
         _unet = _unet_settings(_name, _randomness, _furniture.unet_batch)
         _task(f"{_id}-unet", "U-Net", _name, _randomness, _unet)
 
-_task("one-leg-low-small", "small MLP", "one_leg", "low", _small_settings(), _SMALL)
+for _name, _furniture in _FURNITURE.items():
+    _id = f"{_name.replace('_', '-')}-low-small"
+    _task(_id, "small MLP", _name, "low", _small_settings(_furniture.chunks), _SMALL)

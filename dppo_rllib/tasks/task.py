@@ -56,6 +56,7 @@ class Task:
         num_envs: Environments that an iteration of fine-tuning samples from, over all runners.
         rollout_fragment_length: Chunk steps of each of them per iteration.
         epochs: Of pre-training.
+        epochs_of: The same by the name of an algorithm, where it is another number.
         iterations: Of fine-tuning.
         expert: Settings of the environment's scripted expert, where it has one.
         reference: Where the settings come from, and published results.
@@ -78,6 +79,7 @@ class Task:
     num_envs: int = 40
     rollout_fragment_length: int = 500
     epochs: int = 200
+    epochs_of: Mapping[str, int] = field(default_factory=dict)
     iterations: int = 1000
     expert: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
@@ -98,6 +100,8 @@ class Task:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
+        if too_few := {name: epochs for name, epochs in self.epochs_of.items() if epochs < 1}:
+            raise ValueError(f"epochs_of={too_few}: expected at least 1")
 
     @property
     def env_name(self) -> str:

@@ -20,8 +20,6 @@ def test_a_preset_has_the_authors_settings(variant):
     stage, name, kind, network = variant.split("/")
     task = get_task("-".join([*name.split("_"), *(["unet"] if network == "unet" else [])]))
     official, config = dict(OFFICIAL[variant]), preset(get_task(task.name), stage, kind)
-    if kind == "gaussian" and stage == "pretrain":
-        assert official.pop("train.n_epochs") == 3000  # a task has one number: of diffusion
     if network == "unet" and stage == "pretrain":
         # Theirs changes between cloning and fine-tuning here and there; ours does not.
         official.pop("network.groupnorm_eps", None)
@@ -37,6 +35,17 @@ def test_a_cloned_network_is_that_of_fine_tuning(name, randomness):
     for policy in ("", "-unet"):
         settings = get_task(f"{name}-{randomness}{policy}").settings
         assert settings["DiffusionBC"]["network"] == settings["DPPO"]["network"]
+
+
+@pytest.mark.parametrize("name", ["one-leg", "lamp", "round-table"])
+@pytest.mark.parametrize("kind", ["diffusion", "gaussian"])
+def test_small_presets_are_whole_and_their_networks_the_same(name, kind):
+    task = get_task(f"{name}-low-small")
+    cloned, tuned = (preset(task, stage, kind) for stage in ("pretrain", "finetune"))
+    assert cloned.network["mlp_dims"] == tuned.network["mlp_dims"]
+    chunks = task.num_envs * task.rollout_fragment_length
+    assert tuned.minibatch_size == chunks == -(-task.max_episode_steps // 8) * 32
+    assert cloned.lr_cycle_epochs == task.epochs
 
 
 @pytest.mark.parametrize("name", ["one-leg-low", "lamp-med-unet", "round-table-low"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from dppo_rllib.environments.furniture.assemblies import Assembly
-from dppo_rllib.environments.furniture.scene import TAG, TAG_ROTATION
+from dppo_rllib.environments.furniture.scene import OBSTACLE_TURN, TAG, TAG_ROTATION
 from dppo_rllib.environments.kinematics import Hand
 from dppo_rllib.environments.rotations import (
     matrix_of_quaternion,
@@ -52,8 +51,10 @@ def observations(
 
 def start_quaternions(assembly: Assembly) -> Quaternions:
     """How parts and, last, the obstacle are turned at the start as the tag sees them (wxyz)."""
-    parts = [np.array(part.orientation, float) for part in assembly.parts]
-    return quaternion_of_matrix(torch.as_tensor(np.stack([*parts, TAG_ROTATION.T])))
+    parts = [torch.as_tensor(part.orientation).double() for part in assembly.parts]
+    turn = torch.as_tensor(TAG_ROTATION.T)
+    obstacle = turn @ matrix_of_quaternion(torch.as_tensor(OBSTACLE_TURN))
+    return quaternion_of_matrix(torch.stack([*parts, obstacle]))
 
 
 def in_tag_frame(poses: Poses, starts: Quaternions) -> Poses:

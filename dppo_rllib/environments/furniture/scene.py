@@ -26,6 +26,9 @@ BASE = np.array([-0.3, 0.0, SURFACE + 0.015])
 TAG_ROTATION = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
 TAG = BASE + np.array([0.3015, 0, -0.015])
 OBSTACLE = np.array([TAG[0] + 0.38, 0.0, SURFACE + 0.015])
+# What is observed is its front bar, which the original lays a quarter turn about the vertical
+# (quaternion w, x, y, z).
+OBSTACLE_TURN = np.array([0.5**0.5, 0.0, 0.0, 0.5**0.5])
 REST = np.array(
     [-0.02630888, 0.3758795, 0.12485036, -2.1383357, -0.09431414, 2.49649072, 0.01921718]
 )

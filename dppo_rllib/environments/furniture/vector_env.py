@@ -23,6 +23,7 @@ from dppo_rllib.environments.furniture.scene import (
     CONTROL_HZ,
     HAND,
     HAND_BASE,
+    OBSTACLE_TURN,
     PHYSICS_STEPS,
     scene,
 )
@@ -207,7 +208,8 @@ class FurnitureVectorEnv(VectorEnv):
         """Of all parts and, last, of the obstacle: position in the world, quaternion (wxyz)."""
         at = np.array(self.simulation.scene.parts)[:, None] + np.arange(7)
         obstacle = self.simulation.obstacles.new_zeros(self.num_envs, 1, 7)
-        obstacle[:, 0, :3], obstacle[:, 0, 3] = self.simulation.obstacles, 1
+        obstacle[:, 0, :3] = self.simulation.obstacles
+        obstacle[:, 0, 3:] = obstacle.new_tensor(OBSTACLE_TURN)
         return torch.cat([self.simulation.positions[:, at], obstacle], dim=1)
 
     def _controls(self, wanted: Float[Tensor, "N 10"]) -> Float[Tensor, "N 9"]:
