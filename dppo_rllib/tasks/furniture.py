@@ -158,8 +158,13 @@ def _small_settings(chunks: int) -> dict[str, dict[str, Any]]:
     the authors'.
     """
     mlp = {"mlp_dims": (512,) * 3}
-    diffusion = {**_SAMPLER, **_MLP_STEPS, "denoising_steps": 20, "ddim_steps": None}
-    diffusion["network"] = {**mlp, "time_dim": 32}
+    diffusion = {
+        **_SAMPLER,
+        **_MLP_STEPS,
+        "denoising_steps": 20,
+        "ddim_steps": None,
+        "network": {**mlp, "time_dim": 32},
+    }
     cloning = {
         "minibatch_size": 256,
         "lr": 1e-3,
@@ -212,9 +217,7 @@ def _task(
             requires=_REQUIRES,
             variants={
                 "isaacgym": Variant(isaac.env_id(task, randomness)),
-                "mujoco_warp": Variant(
-                    env_id(task, randomness), _WARP, _REQUIRES_WARP
-                ),
+                "mujoco_warp": Variant(env_id(task, randomness), _WARP, _REQUIRES_WARP),
             },
         )
     )
