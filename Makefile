@@ -1,6 +1,7 @@
 # make demo   set up, then fine-tune the shipped Hopper policy: before, after, curve, videos
 # make test   set up, then every check and the default test suite
 # make test-slow   set up, then the tests that take longer: jobs, sweeps, every policy by command
+# make test-warp   set up, then what concerns MuJoCo Warp: compiles for minutes, needs no GPU
 # make test-lerobot   whether LeRobot reads what we write; in an environment of its own, of 8 GB
 # make bench  set up, then the benchmark tables
 # make bench-policies   only that of the policies, into docs/policies.md
@@ -14,8 +15,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-lerobot bench bench-avoid-kitchen bench-datasets bench-furniture \
-	bench-locomotion bench-policies bench-robomimic bench-scaling setup
+.PHONY: demo test test-slow test-warp test-lerobot bench bench-avoid-kitchen bench-datasets \
+	bench-furniture bench-locomotion bench-policies bench-robomimic bench-scaling setup
 
 setup: .venv/installed
 
@@ -44,6 +45,10 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,dev,cluster]'
 	$(BIN)/pytest -m slow
+
+test-warp: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[furniture-warp,dev]'
+	$(BIN)/pytest -m "slow or not slow" -k warp tests/environments
 
 # Versions are those that LeRobot asks for; constraints.txt has newer ones.
 test-lerobot:

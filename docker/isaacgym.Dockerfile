@@ -17,9 +17,10 @@ RUN pip install --no-cache-dir "uv==${UV}" \
     && UV_PYTHON_INSTALL_DIR=/opt/python uv python install "${SIMULATORS_PYTHON}" \
     && UV_PYTHON_INSTALL_DIR=/opt/python uv venv --python "${SIMULATORS_PYTHON}" /opt/simulator
 
-# NumPy below 1.24: IsaacGym still uses np.float.
+# NumPy below 1.24: IsaacGym still uses np.float. The fork may ask for gym 0.21, whose metadata uv and
+# newer pip refuse and newer setuptools cannot build.
 RUN uv pip install --no-cache --python /opt/simulator/bin/python \
-    torch==2.4.0 "numpy<1.24" ninja ipdb
+    torch==2.4.0 "numpy<1.24" ninja ipdb "pip<24.1" setuptools==65.5.0 wheel==0.38.4
 
 # The user's own: docker build --build-context isaacgym=DIRECTORY
 # hadolint ignore=DL3022
@@ -32,8 +33,8 @@ ARG FORK=https://github.com/ankile/furniture-bench
 ARG FORK_REVISION=main
 RUN git clone "${FORK}" /opt/furniture-bench \
     && git -C /opt/furniture-bench checkout "${FORK_REVISION}" \
-    && uv pip install --no-cache --python /opt/simulator/bin/python --editable /opt/furniture-bench \
-    && uv pip install --no-cache --python /opt/simulator/bin/python "numpy<1.24"
+    && /opt/simulator/bin/python -m pip install --no-cache-dir \
+        --editable /opt/furniture-bench "numpy<1.24"
 
 ENV DPPO_ISAACGYM_PYTHON=/opt/simulator/bin/python
 USER 1000:1000
