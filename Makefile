@@ -8,6 +8,7 @@
 # make bench-locomotion only that of Gymnasium's locomotion, into docs/locomotion.md
 # make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
 # make bench-furniture  only that of the Furniture-Bench tasks, into docs/furniture.md
+# make bench-furniture-iteration  of DPPO at the paper's size, into docs/furniture.md; needs a GPU
 # make bench-datasets   only those of training samples, into docs/data.md
 # make bench-avoid-kitchen  only those of Avoid and Franka Kitchen, into docs/avoid.md, docs/kitchen.md
 # make bench-scaling    only those of one and two runners and learners, into docs/scaling.md
@@ -16,7 +17,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test test-slow test-warp test-lerobot bench bench-avoid-kitchen bench-datasets \
-	bench-furniture bench-locomotion bench-policies bench-robomimic bench-scaling setup
+	bench-furniture bench-furniture-iteration bench-locomotion bench-policies bench-robomimic \
+	bench-scaling setup
 
 setup: .venv/installed
 
@@ -88,3 +90,7 @@ bench-avoid-kitchen: setup
 # With mujoco_warp, too, where it is installed.
 bench-furniture: setup
 	$(BIN)/python -m benchmarks.furniture --markdown docs/furniture.md
+
+bench-furniture-iteration: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[furniture-warp,dev]'
+	$(BIN)/python -m benchmarks.furniture_iteration --markdown docs/furniture.md
