@@ -1,4 +1,8 @@
-"""Lamp: the base is pushed into the corner, the bulb screwed into it, the hood put over it."""
+"""Lamp: the base is pushed into the corner, the bulb screwed into it, the hood put over it.
+
+Hood and bulb are in the way before: the one where it stands too near to the base, the other where
+it is held until the hand comes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from dppo_rllib.environments.furniture.assemblies import LAMP
 from dppo_rllib.environments.furniture.experts.inserting import stand_in
 from dppo_rllib.environments.furniture.experts.moves import (
+    NEUTRAL_YAW,
     OPEN,
     SHUT,
     Plan,
@@ -19,6 +24,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     lower,
     nearest_yaw,
     reach,
+    retreat,
     switch,
 )
 from dppo_rllib.environments.furniture.experts.pushing import push_into_corner
@@ -27,8 +33,11 @@ from dppo_rllib.environments.furniture.experts.screwing import screw_in
 _BASE, _BULB, _HOOD = 0, 1, 2
 _BASE_HALF, _PLATE = 0.04235, 0.043
 _BULB_SEAT, _HOOD_SEAT = np.array([0, -0.0678, 0]), np.array([0, -0.088324, 0])
-_CONTACT, _BALL = 0.0155, 0.038
+_CONTACT, _BALL, _AROUND = 0.0155, 0.038, 0.015
 _HOOD_YAW, _HOOD_WALL, _HOOD_GRIP = np.radians(40), 0.032, 0.043
+# How far to the right of the base the hood must be for the hand to push the base without it, and
+# where it is put if it is not.
+_ROOM, _ASIDE = 0.14, np.array([0.48, -0.15])
 
 
 def lamp(view: View, slip: Vector) -> Plan:
@@ -45,7 +54,10 @@ def lamp(view: View, slip: Vector) -> Plan:
         place = base.position + [slip[0], slip[1], _PLATE + height]
         return hand_pose(place, yaw)
 
+    if view.parts[_BASE].position[1] - view.parts[_HOOD].position[1] < _ROOM:
+        yield from put_aside(view, slip)
     yield from push_into_corner(view, _BASE, plate, _BASE_HALF)
+    yield from let_go(view)
 
     def socket() -> Vector:
         return view.parts[_BASE].point(_BULB_SEAT)
@@ -61,23 +73,36 @@ def lamp(view: View, slip: Vector) -> Plan:
     yield from cover(view, slip)
 
 
-def cover(view: View, slip: Vector) -> Plan:
-    """Takes the hood by the wall at its upper rim and drops it over the bulb.
+def put_aside(view: View, slip: Vector) -> Plan:
+    """Takes the hood by the wall that is away from the base and puts it where there is room."""
+    yield from take_hood(view, slip, side=-1)
+    x, y = _ASIDE - view.parts[_HOOD].position[:2]
+    yield from reach(view, at(view.hand.shifted(x, y)), SHUT, near=0.02)
+    yield from reach(view, at(view.hand.shifted(z=-0.05)), SHUT, max_steps=8)
+    yield from switch(view, OPEN)
+    yield from retreat(view, 0.08)
 
-    The open hand is hardly wider than the hood; around one wall it has room. The hand stays low
-    where the hood was: high up and near the robot the arm's first and third joint have one axis,
-    and it hardly moves sideways.
+
+def let_go(view: View) -> Plan:
+    """Brings the open hand to the bulb, which is held where it starts until then.
+
+    Where the bulb is picked, at its ball, the hand would be too far from its origin: it would be
+    torn from the fingers.
     """
-    line = np.array([-np.sin(_HOOD_YAW), np.cos(_HOOD_YAW), 0])
 
-    def grasp(height: float) -> Pose:
-        wall = _HOOD_WALL * line + [slip[0], slip[1], _HOOD_GRIP + height]
-        return hand_pose(view.parts[_HOOD].position + wall, _HOOD_YAW)
+    def around() -> Pose:
+        axis = view.parts[_BULB].axis(1)
+        yaw = nearest_yaw(np.array([-axis[1], axis[0], 0]), NEUTRAL_YAW, np.pi)
+        return hand_pose(view.parts[_BULB].position + [0, 0, _AROUND], yaw)
 
-    yield from reach(view, lambda: grasp(0.045), OPEN, near=0.005)
-    yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
-    yield from switch(view, SHUT)
-    yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)
+    yield from reach(view, lambda: around().shifted(z=0.06), OPEN, near=0.015)
+    yield from reach(view, around, OPEN)
+    yield from retreat(view, 0.08)
+
+
+def cover(view: View, slip: Vector) -> Plan:
+    """Takes the hood and drops it over the bulb."""
+    yield from take_hood(view, slip, side=1)
     axis = view.parts[_HOOD].axis(1)
     upright = Rotation.align_vectors([[0, 0, -1]], [axis])[0] * view.parts[_HOOD].rotation
 
@@ -89,3 +114,27 @@ def cover(view: View, slip: Vector) -> Plan:
     yield from lower(view, _HOOD, over, ((0.15, 0.02), (0.1, 0.005), (0.03, 0.004)))
     yield from switch(view, OPEN)
     yield from reach(view, at(view.hand.shifted(z=0.08)), OPEN, near=0.02)
+
+
+def take_hood(view: View, slip: Vector, *, side: int) -> Plan:
+    """Takes the hood by the wall at its upper rim.
+
+    The open hand is hardly wider than the hood; around one wall it has room. The hand stays low
+    where the hood was: high up and near the robot the arm's first and third joint have one axis,
+    and it hardly moves sideways.
+
+    Args:
+        view: What is seen.
+        slip: How far off it is grasped (m).
+        side: Of both walls in the fingers' line 1 takes the left one, -1 the right one.
+    """
+    line = side * np.array([-np.sin(_HOOD_YAW), np.cos(_HOOD_YAW), 0])
+
+    def grasp(height: float) -> Pose:
+        wall = _HOOD_WALL * line + [slip[0], slip[1], _HOOD_GRIP + height]
+        return hand_pose(view.parts[_HOOD].position + wall, _HOOD_YAW)
+
+    yield from reach(view, lambda: grasp(0.045), OPEN, near=0.005)
+    yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
+    yield from switch(view, SHUT)
+    yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)

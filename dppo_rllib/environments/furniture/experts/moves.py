@@ -21,7 +21,7 @@ OPEN, SHUT = -1.0, 1.0
 # How far ahead of the hand a target may be; the servos make about 40 % of it in a step.
 _MAX_SHIFT, _MAX_TURN = 0.08, 0.6
 
-_NEUTRAL_YAW = np.radians(40)
+NEUTRAL_YAW = np.radians(40)
 # How far below a part its target is while it sinks; it makes 40 % of that in a step, and stands
 # once it makes less than the second (m).
 _SINK, _STANDS, _MAX_SINK_STEPS = 0.005, 0.0005, 20
@@ -153,7 +153,7 @@ def retreat(view: View, height: float) -> Plan:
     """
     yield from reach(view, at(view.hand.shifted(z=height)), OPEN, near=0.02)
     yield from reach(
-        view, at(hand_pose(view.hand.position, _NEUTRAL_YAW)), OPEN, near=0.05, turned=1.0
+        view, at(hand_pose(view.hand.position, NEUTRAL_YAW)), OPEN, near=0.05, turned=1.0
     )
 
 

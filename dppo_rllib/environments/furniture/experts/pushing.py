@@ -13,6 +13,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     Plan,
     Pose,
     View,
+    at,
     carry,
     reach,
     retreat,
@@ -23,6 +24,9 @@ from dppo_rllib.environments.furniture.experts.moves import (
 # Beyond the corner, so that the part touches both bars.
 _FIRMLY = np.array([0.008, 0.008, 0])
 _BAR, _INNER_WIDTH = 0.01, 0.165
+# How far from there a part may stay, and how often it is pushed until it does: another part may
+# lie in its way, and is pushed aside.
+_IN_CORNER, _MAX_PUSHES = 0.02, 3
 
 
 def square_angle(pose: Pose, axis: int = 0) -> float:
@@ -44,15 +48,18 @@ def push_into_corner(
         half: Half the part's width (m).
         straighten: Whether its sides are to be parallel to the bars.
     """
-    yield from reach(view, lambda: grasp(0.08), OPEN)
-    yield from reach(view, lambda: grasp(0.0), OPEN)
-    yield from switch(view, SHUT)
     corner = view.obstacle + np.array([-_BAR - half, _INNER_WIDTH - half, 0]) + _FIRMLY
-    held = view.parts[part]
-    turn = Rotation.from_euler("z", -square_angle(held) if straighten else 0.0)
-    corner[2] = held.position[2]
-    goal = Pose(corner, turn * held.rotation)
-    push = reach(view, carry(view, part, lambda: goal), SHUT, near=0.012)
-    yield from while_held(view, push)
-    yield from switch(view, OPEN)
-    yield from retreat(view, 0.1)
+    for _ in range(_MAX_PUSHES):
+        yield from reach(view, lambda: grasp(0.08), OPEN)
+        yield from reach(view, lambda: grasp(0.0), OPEN)
+        yield from switch(view, SHUT)
+        held = view.parts[part]
+        turn = Rotation.from_euler("z", -square_angle(held) if straighten else 0.0)
+        corner[2] = held.position[2]
+        goal = Pose(corner, turn * held.rotation)
+        push = reach(view, carry(view, part, at(goal)), SHUT, near=0.012)
+        yield from while_held(view, push)
+        yield from switch(view, OPEN)
+        yield from retreat(view, 0.1)
+        if np.linalg.norm((view.parts[part].position - corner)[:2]) < _IN_CORNER:
+            return
