@@ -1,6 +1,5 @@
 """The moves of scripted experts, and whether these assemble furniture."""
 
-import sys
 
 import numpy as np
 import pytest
@@ -103,8 +102,10 @@ def test_the_yaw_that_is_nearest_is_within_half_a_symmetry(wanted):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PLANS))
 def test_experts_assemble_furniture(name):
-    envs = FurnitureVectorEnv(name, num_envs=2, max_episode_steps=sys.maxsize)
-    [success] = record_successes(envs, FurnitureExpert(envs), episodes=1, noise=0.0)
+    """Three of four times and more, within the benchmark's time."""
+    envs = FurnitureVectorEnv(name, num_envs=2)
+    successes = list(record_successes(envs, FurnitureExpert(envs), episodes=3, noise=0.0))
     envs.close()
-    assert success.attempts <= 4
-    assert success.demonstration.rewards.sum() == len(envs.assembly.joints)
+    assert successes[-1].attempts <= 4
+    for success in successes:
+        assert success.demonstration.rewards.sum() == len(envs.assembly.joints)
