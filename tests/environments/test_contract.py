@@ -79,12 +79,13 @@ SIMULATED = {
 IMPLEMENTATIONS |= SIMULATED
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
-        for name in IMPLEMENTATIONS
-    ]
-)
+def marks_of(name):
+    """Without a GPU MuJoCo Warp takes minutes for what others do in a second."""
+    slow = [pytest.mark.slow] if name in SLOW else []
+    return [*slow, pytest.mark.timeout(1800)] if name.endswith(" warp") else slow
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks_of(name)) for name in IMPLEMENTATIONS])
 def build(request, closing):
     if request.param in SIMULATORS:
         for module in SIMULATORS[request.param][1].split():

@@ -37,7 +37,9 @@ _CONTACT, _BALL, _AROUND = 0.0155, 0.038, 0.015
 _HOOD_YAW, _HOOD_WALL, _HOOD_GRIP = np.radians(40), 0.032, 0.043
 # How far to the right of the base the hood must be for the hand to push the base without it, and
 # where it is put if it is not.
-_ROOM, _ASIDE = 0.14, np.array([0.48, -0.15])
+_ROOM, _ASIDE = 0.14, np.array([0.43, -0.15])
+# Between the fingers is more than this if they hold its wall.
+_HELD, _MAX_TRIES = 0.003, 3
 
 
 def lamp(view: View, slip: Vector) -> Plan:
@@ -134,7 +136,11 @@ def take_hood(view: View, slip: Vector, *, side: int) -> Plan:
         wall = _HOOD_WALL * line + [slip[0], slip[1], _HOOD_GRIP + height]
         return hand_pose(view.parts[_HOOD].position + wall, _HOOD_YAW)
 
-    yield from reach(view, lambda: grasp(0.045), OPEN, near=0.005)
-    yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
-    yield from switch(view, SHUT)
-    yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)
+    for _ in range(_MAX_TRIES):
+        yield from reach(view, lambda: grasp(0.045), OPEN, near=0.005)
+        yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
+        yield from switch(view, SHUT)
+        yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)
+        if view.width > _HELD:
+            return
+        yield from switch(view, OPEN)
