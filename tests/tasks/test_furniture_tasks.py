@@ -43,8 +43,8 @@ def test_small_presets_are_whole_and_their_networks_the_same(name, kind):
     task = get_task(f"{name}-low-small")
     cloned, tuned = (preset(task, stage, kind) for stage in ("pretrain", "finetune"))
     assert cloned.network["mlp_dims"] == tuned.network["mlp_dims"]
-    chunks = task.num_envs * task.rollout_fragment_length
-    assert tuned.minibatch_size == chunks == -(-task.max_episode_steps // 8) * 32
+    assert task.rollout_fragment_length == -(-task.max_episode_steps // 8)
+    assert tuned.minibatch_size == 2 * task.num_envs * task.rollout_fragment_length
     assert cloned.lr_cycle_epochs == task.epochs
 
 

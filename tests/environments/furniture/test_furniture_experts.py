@@ -1,6 +1,5 @@
 """The moves of scripted experts, and whether these assemble furniture."""
 
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
