@@ -157,8 +157,9 @@ def _unet_settings(name: str, randomness: str, batch: int) -> dict[str, dict[str
 def _small_settings(chunks: int) -> dict[str, dict[str, Any]]:
     """Ours: a small network, 64 episodes an iteration of so many chunks.
 
-    20 steps of denoising, all of them taken, as for Robomimic. Learning rates of fine-tuning are
-    the authors'.
+    20 steps of denoising, all of them taken, as for Robomimic. With half of the authors' noise a
+    cloned policy succeeds twice as often, and there are rewards to learn from. Learning rates of
+    fine-tuning are the authors'.
     """
     mlp = {"mlp_dims": (512,) * 3}
     diffusion = {
@@ -166,6 +167,7 @@ def _small_settings(chunks: int) -> dict[str, dict[str, Any]]:
         **_MLP_STEPS,
         "denoising_steps": 20,
         "ddim_steps": None,
+        "min_sampling_denoising_std": 0.02,
         "network": {**mlp, "time_dim": 32},
     }
     cloning = {
