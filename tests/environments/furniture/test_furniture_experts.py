@@ -99,7 +99,8 @@ def test_the_yaw_that_is_nearest_is_within_half_a_symmetry(wanted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, wanted", [("one_leg", 3), ("lamp", 3), ("round_table", 2)])
+@pytest.mark.timeout(1200)  # minutes, and more of them on a busy machine
+@pytest.mark.parametrize("name, wanted", [("one_leg", 3), ("lamp", 3), ("round_table", 1)])
 def test_experts_assemble_furniture(name, wanted):
     """So many times of four and more, within the benchmark's time."""
     envs = FurnitureVectorEnv(name, num_envs=2)
