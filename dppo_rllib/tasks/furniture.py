@@ -158,9 +158,10 @@ def _small_settings(chunks: int) -> dict[str, dict[str, Any]]:
     """Ours: a small network, 64 episodes an iteration of so many chunks.
 
     20 steps of denoising, all of them taken, as for Robomimic. With half of the authors' noise a
-    cloned policy succeeds twice as often, and there are rewards to learn from. Learning rates of
-    fine-tuning are the authors'.
+    cloned policy succeeded 16 times of 64 instead of 9. Learning rates of fine-tuning are the
+    authors'; an epoch has five minibatches.
     """
+    rows = _SMALL.num_envs * chunks
     mlp = {"mlp_dims": (512,) * 3}
     diffusion = {
         **_SAMPLER,
@@ -179,12 +180,17 @@ def _small_settings(chunks: int) -> dict[str, dict[str, Any]]:
     }
     tuning = {
         **_PPO,
-        "minibatch_size": 2 * _SMALL.num_envs * chunks,
+        "minibatch_size": rows // 5,
         "actor_lr_warmup_steps": 1,
         "critic_lr_warmup_steps": 1,
         "clip_param": 0.02,
     }
-    denoised = {"ft_denoising_steps": 10, "gamma_denoising": 0.9, "clip_param_base": 0.002}
+    denoised = {
+        "ft_denoising_steps": 10,
+        "gamma_denoising": 0.9,
+        "clip_param_base": 0.002,
+        "minibatch_size": 10 * rows // 5,
+    }
     gaussian = {**mlp, "activation": "ReLU"}
     return {
         "DiffusionBC": {**cloning, **diffusion},

@@ -44,7 +44,8 @@ def test_small_presets_are_whole_and_their_networks_the_same(name, kind):
     cloned, tuned = (preset(task, stage, kind) for stage in ("pretrain", "finetune"))
     assert cloned.network["mlp_dims"] == tuned.network["mlp_dims"]
     assert task.rollout_fragment_length == -(-task.max_episode_steps // 8)
-    assert tuned.minibatch_size == 2 * task.num_envs * task.rollout_fragment_length
+    rows = task.num_envs * task.rollout_fragment_length
+    assert 5 * tuned.minibatch_size == rows * (10 if kind == "diffusion" else 1)
     assert cloned.lr_cycle_epochs == task.epochs
 
 
