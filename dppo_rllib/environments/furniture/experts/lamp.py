@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from dppo_rllib.environments.furniture.assemblies import LAMP
 from dppo_rllib.environments.furniture.experts.inserting import stand_in
 from dppo_rllib.environments.furniture.experts.moves import (
+    EMPTY,
     NEUTRAL_YAW,
     OPEN,
     SHUT,
@@ -38,8 +39,7 @@ _HOOD_YAW, _HOOD_WALL, _HOOD_GRIP = np.radians(40), 0.032, 0.043
 # How far to the right of the base the hood must be for the hand to push the base without it, and
 # where it is put if it is not.
 _ROOM, _ASIDE = 0.14, np.array([0.43, -0.15])
-# Between the fingers is more than this if they hold its wall.
-_HELD, _MAX_TRIES = 0.003, 3
+_MAX_TRIES = 3
 
 
 def lamp(view: View, slip: Vector) -> Plan:
@@ -141,6 +141,6 @@ def take_hood(view: View, slip: Vector, *, side: int) -> Plan:
         yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
         yield from switch(view, SHUT)
         yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)
-        if view.width > _HELD:
+        if view.width > EMPTY:
             return
         yield from switch(view, OPEN)

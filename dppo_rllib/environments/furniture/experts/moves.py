@@ -28,7 +28,7 @@ _SINK, _STANDS, _MAX_SINK_STEPS = 0.005, 0.0005, 20
 # Fingers that move less in a step stand still (m); how many steps that may take.
 _FINGERS_STILL, _MAX_FINGER_STEPS = 0.0005, 8
 # Nothing is between the fingers (m).
-_EMPTY = 0.003
+EMPTY = 0.003
 
 Action = Float[np.ndarray, "10"]
 Vector = Float[np.ndarray, "3"]
@@ -174,7 +174,7 @@ def carry(view: View, part: int, goal: Callable[[], Pose]) -> Callable[[], Pose]
 def while_held(view: View, plan: Plan) -> Plan:
     """Goes on with a plan until what is held slips out: to follow it would fling the arm about."""
     for action in plan:
-        if view.width < _EMPTY:
+        if view.width < EMPTY:
             return
         yield action
 
@@ -215,7 +215,7 @@ def set_down(view: View, part: int, place: Callable[[float], Pose]) -> Plan:
         return Pose(np.array([*goal.position[:2], now[2] - _SINK]), goal.rotation)
 
     for step in range(_MAX_SINK_STEPS):
-        if view.width < _EMPTY:
+        if view.width < EMPTY:
             break
         before = view.parts[part].position[2]
         yield towards(view.hand, carry(view, part, below)(), SHUT)
