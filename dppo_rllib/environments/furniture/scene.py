@@ -78,7 +78,9 @@ def scene(name: str) -> Scene:
     if name not in ASSEMBLIES:
         raise ValueError(f"assembly={name!r}: expected one of {sorted(ASSEMBLIES)}")
     assembly = ASSEMBLIES[name]
-    model = specification(assembly).compile()
+    spec = specification(assembly)
+    _let_sleep(spec, assembly)
+    model = spec.compile()
     joints = [model.joint(part.name) for part in assembly.parts]
     parts = tuple(int(joint.qposadr[0]) for joint in joints)
     holds = assembly.held_part is not None
@@ -93,8 +95,17 @@ def scene(name: str) -> Scene:
     )
 
 
+def _let_sleep(spec: Any, assembly: Assembly) -> None:
+    """What lies still costs nothing then: most parts do, most of the time."""
+    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+    if assembly.held_part is not None:
+        # A constraint must not be switched on or off in a part's sleep.
+        held = spec.body(assembly.parts[assembly.held_part].name)
+        held.sleep = mujoco.mjtSleepPolicy.mjSLEEP_NEVER
+
+
 def specification(assembly: Assembly) -> Any:
-    """The scene in MuJoCo's editable form."""
+    """The scene in MuJoCo's editable form; nothing sleeps in it."""
     spec = _panda(assembly.gripper_width)
     spec.modelname = assembly.name
     _options(spec)

@@ -48,10 +48,11 @@ class Simulation:
         self.obstacles: Float[Tensor, "N 3"] = torch.from_numpy(self._obstacles)
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
 
-    def start(self, rows: Int[np.ndarray, " n"], starts: list[Start]) -> None:
+    def start(self, rows: Int[np.ndarray, " n"], starts: list[Start]) -> Bool[np.ndarray, " N"]:
         """Begins episodes in some copies."""
         for row, start in zip(rows, starts, strict=True):
             self._start(int(row), start)
+        return self._unstable(rows)
 
     def _start(self, row: int, start: Start) -> None:
         model, data, scene = self.scene.model, self.datas[row], self.scene
@@ -81,20 +82,25 @@ class Simulation:
     ) -> Bool[np.ndarray, " N"]:
         """Physics steps of some copies under constant servo targets."""
         targets = controls.numpy()
-        failed, stepped = np.zeros((2, len(self.datas)), bool)
-        stepped[rows] = True
 
         def work(row: int) -> None:
             data = self.datas[row]
             data.ctrl[:] = targets[row]
             mujoco.mj_step(self.scene.model, data, nstep=steps)
-            failed[row] = data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number
             self._read(row)
 
         every = self._pool.map if self._pool else map
         list(every(work, rows.tolist()))
-        steady = sound(self.positions, self.velocities, torch.from_numpy(self._deepest))
-        return stepped & (failed | ~steady.numpy())
+        return self._unstable(rows)
+
+    def _unstable(self, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " N"]:
+        unstable = np.zeros(len(self.datas), bool)
+        unstable[rows] = [
+            self.datas[row].warning[mujoco.mjtWarning.mjWARN_BADQACC].number for row in rows
+        ]
+        steady = sound(self.positions, self.velocities, torch.from_numpy(self._deepest)).numpy()
+        unstable[rows] |= ~steady[rows]
+        return unstable
 
     def _read(self, row: int) -> None:
         data = self.datas[row]

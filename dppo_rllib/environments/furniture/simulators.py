@@ -39,10 +39,13 @@ class Simulator(Protocol):
     velocities: Float[Tensor, "N nv"]
     obstacles: Float[Tensor, "N 3"]
 
-    def start(self, rows: Int[np.ndarray, " n"], starts: list[Start]) -> None:
+    def start(self, rows: Int[np.ndarray, " n"], starts: list[Start]) -> Bool[np.ndarray, " N"]:
         """Begins episodes in some copies.
 
         Parts are pushed for 1/120 s. A part that is to be held first settles, and stays there.
+
+        Returns:
+            Which of these copies are unstable from the beginning.
         """
 
     def release(self, rows: Int[np.ndarray, " n"]) -> None:

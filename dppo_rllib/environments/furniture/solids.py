@@ -119,13 +119,13 @@ class Solids:
         centre: tuple[float, float, float] = (0, 0, 0),
     ) -> None:
         """A cylinder around a line parallel to the axis."""
-        self._cylinder(BODY, radius, low, high, centre)
+        self._round("CYLINDER", BODY, radius, low, high, centre)
 
-    def _cylinder(
-        self, bits: dict[str, int], radius: float, low: float, high: float, centre: Any
+    def _round(
+        self, kind: str, bits: dict[str, int], radius: float, low: float, high: float, centre: Any
     ) -> None:
         ends = [np.array(centre) + self.axis.at(height) for height in (low, high)]
-        self._add("CYLINDER", bits, size=[radius, 0, 0], fromto=np.concatenate(ends))
+        self._add(kind, bits, size=[radius, 0, 0], fromto=np.concatenate(ends))
 
     def ring(
         self,
@@ -189,15 +189,18 @@ class Solids:
     ) -> None:
         """A shaft with its thread, which begins at a height and an angle.
 
-        The thread runs out towards the tip; there the shaft is as thin as its core.
+        The thread runs out towards the tip; there the shaft is as thin as its core. What inner
+        threads touch of the core is a capsule: two capsules touch in one point, which is known at
+        once, where a cylinder has several that are searched for. Its round ends lie beyond those
+        of the core, by its radius; nothing but inner threads meets them.
         """
         for radius, bottom, top in (
             (_CORE, low, start - _RUN_OUT),
             ((_CORE + SHAFT) / 2, start - _RUN_OUT, start + _RUN_OUT),
             (SHAFT, start + _RUN_OUT, high),
         ):
-            self._cylinder(BODY, radius, bottom, top, centre)
-        self._cylinder(_OUTER, _CORE, low, high, centre)
+            self.cylinder(radius, bottom, top, centre)
+        self._round("CAPSULE", _OUTER, _CORE, low, high, centre)
         self._helix(_OUTER, _OUTER_CENTRE, start, phase, centre, _TUBE)
 
     def _helix(

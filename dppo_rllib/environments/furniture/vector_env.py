@@ -37,6 +37,7 @@ _RENDER_CAMERA = "front"
 _VISUAL_GROUPS = (0, 2)
 # A held part is let go when the hand is so near along each axis (m), or at half-time.
 _TOUCH = 0.03
+_MAX_DRAWS = 10
 
 Rows = Int[np.ndarray, " n"]
 
@@ -54,7 +55,7 @@ class FurnitureVectorEnv(VectorEnv):
     A copy whose episode has ended stands still until `reset(options={"reset_mask": …})` begins
     another (`AutoresetMode.DISABLED`). One that becomes unstable (numbers that are not finite,
     parts that are flung or far inside one another) is cut in this step, and `infos["invalid"]`
-    says so.
+    says so. A start that is unstable is drawn anew, and not counted.
 
     Args:
         assembly: "one_leg", "lamp" or "round_table".
@@ -148,11 +149,13 @@ class FurnitureVectorEnv(VectorEnv):
         Args:
             seed: Copy `i` gets `seed + i`, or the `i`-th of a list; its episodes follow from it.
             options: See above.
+
+        Raises:
+            RuntimeError: A copy is unstable however it begins.
         """
         reseed(self._generators, seed)
         rows = rows_to_reset(options, self.num_envs)
-        starts = [draw(self.assembly, self._randomness, self._generators[row]) for row in rows]
-        self.simulation.start(rows, starts)
+        self._begin(rows)
         self._steps[rows], self._ended[rows], self.joined[rows] = 0, False, False
         self._held[rows], self._grasp[rows] = self.assembly.held_part is not None, -1.0
         self._look(rows)
@@ -211,6 +214,18 @@ class FurnitureVectorEnv(VectorEnv):
         obstacle[:, 0, :3] = self.simulation.obstacles
         obstacle[:, 0, 3:] = obstacle.new_tensor(OBSTACLE_TURN)
         return torch.cat([self.simulation.positions[:, at], obstacle], dim=1)
+
+    def _begin(self, rows: Rows) -> None:
+        """A start that is unstable is drawn anew."""
+        for _ in range(_MAX_DRAWS):
+            starts = [draw(self.assembly, self._randomness, self._generators[row]) for row in rows]
+            rows = np.flatnonzero(self.simulation.start(rows, starts))
+            if not len(rows):
+                return
+        raise RuntimeError(
+            f"{self.assembly.name}: copies {rows.tolist()} were unstable from the start, "
+            f"{_MAX_DRAWS} times in a row"
+        )
 
     def _controls(self, wanted: Float[Tensor, "N 10"]) -> Float[Tensor, "N 9"]:
         arm = joint_targets(self.simulation.positions[:, :7], self.hand(), wanted)

@@ -96,10 +96,10 @@ class WarpSimulation:
         self._failed = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self._picture: Any = None
 
-    def start(self, rows: Int[np.ndarray, " n"], starts: list[Start]) -> None:
+    def start(self, rows: Int[np.ndarray, " n"], starts: list[Start]) -> Bool[np.ndarray, " N"]:
         """Begins episodes in some copies."""
         if not starts:
-            return
+            return np.zeros(len(self._failed), bool)
         at, scene = torch.as_tensor(rows, device=self.device), self.scene
         for tensor, beginning in zip(self._state, self._beginning, strict=True):
             tensor[at] = beginning[at]
@@ -123,6 +123,7 @@ class WarpSimulation:
             held = self.positions[at, scene.held : scene.held + 7]
             self._mocap_positions[at, 1], self._mocap_quats[at, 1] = held[:, :3], held[:, 3:]
             self._equalities[at, scene.hold] = True
+        return self._unstable(running)
 
     def release(self, rows: Int[np.ndarray, " n"]) -> None:
         """Lets go of the parts that are held in some copies."""
@@ -136,6 +137,9 @@ class WarpSimulation:
         running = self._mask(torch.as_tensor(rows, device=self.device))
         self._controls.copy_(controls)
         self._advance(running, steps)
+        return self._unstable(running)
+
+    def _unstable(self, running: Bool[Tensor, " N"]) -> Bool[np.ndarray, " N"]:
         steady = sound(self.positions, self.velocities, self._deepest()) & (self._overflows == 0)
         self._failed |= running & ~steady
         return (running & self._failed).cpu().numpy()

@@ -1,13 +1,16 @@
 """The vector environment: episodes, seeds, faults."""
 
+from dataclasses import replace
+
 import gymnasium
 import mujoco
 import numpy as np
 import pytest
 import torch
 
-from dppo_rllib.environments.furniture import env_id
+from dppo_rllib.environments.furniture import env_id, vector_env
 from dppo_rllib.environments.furniture.scene import BASE, PHYSICS_STEPS
+from dppo_rllib.environments.furniture.starts import draw
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
 from dppo_rllib.environments.rotations import rows_of_matrix
 
@@ -126,6 +129,36 @@ def test_a_copy_that_is_unstable_is_cut_and_its_numbers_are_not_seen(make, fault
     assert not terminated.any() and not rewards.any()
     assert np.isfinite(seen).all()
     np.testing.assert_array_equal(seen[0], first[0])
+
+
+def test_a_start_that_is_unstable_is_drawn_anew(make, monkeypatch):
+    spoiled = []
+
+    def spoiling(*args):
+        start = draw(*args)
+        if not spoiled:
+            spoiled.append(start)
+            start.wrenches[1, 2] = np.nan
+        return start
+
+    monkeypatch.setattr(vector_env, "draw", spoiling)
+    envs = make("one_leg", num_envs=2)
+    seen, _ = envs.reset(seed=0)
+    assert spoiled and np.isfinite(seen).all()
+    assert not np.array_equal(envs.simulation.datas[0].mocap_pos[0], spoiled[0].obstacle)
+    assert not envs.step(still(envs))[4]["invalid"].any()
+
+
+def test_copies_that_are_unstable_however_they_begin_are_named(make, monkeypatch):
+    monkeypatch.setattr(vector_env, "_MAX_DRAWS", 2)
+    envs = make("one_leg", num_envs=2)
+
+    def broken(*args):
+        return replace(draw(*args), joints=np.full(7, np.nan))
+
+    monkeypatch.setattr(vector_env, "draw", broken)
+    with pytest.raises(RuntimeError, match=r"one_leg: copies \[0, 1\] were unstable .* 2 times"):
+        envs.reset(seed=0)
 
 
 def test_a_joined_pair_is_rewarded_once(make):

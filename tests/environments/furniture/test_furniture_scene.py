@@ -115,3 +115,20 @@ def test_only_hand_and_fingers_of_the_robot_touch():
     spec = specification(ASSEMBLIES["one_leg"])
     touching = {body.name for body in spec.bodies[1:] for geom in body.geoms if geom.contype == 1}
     assert touching == {"panda_hand", "panda_leftfinger", "panda_rightfinger"}
+
+
+@pytest.mark.parametrize("name, awake", [("one_leg", 1), ("lamp", 2), ("round_table", 3)])
+def test_what_lies_still_sleeps_until_it_is_pushed(name, awake):
+    """Not the robot, nor lamp's bulb, whose constraint is switched.
+
+    Round-table's leg rocks on its round head, and its foot on its tip, without end.
+    """
+    made = scene(name)
+    data = mujoco.MjData(made.model)
+    data.qpos[:7], data.qpos[7:9] = REST, made.assembly.gripper_width / 2
+    data.ctrl[:] = data.qpos[:9]
+    mujoco.mj_step(made.model, data, nstep=480)
+    assert data.ntree_awake == awake
+    data.xfrc_applied[made.part_bodies[0], 0] = 20.0
+    mujoco.mj_step(made.model, data, nstep=2)
+    assert data.ntree_awake == awake + 1

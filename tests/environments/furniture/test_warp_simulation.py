@@ -11,8 +11,9 @@ pytest.importorskip(
     "mujoco_warp", reason='mujoco_warp is not installed: pip install "dppo_rllib[furniture-warp]"'
 )
 
-from dppo_rllib.environments.furniture import warp_simulation
+from dppo_rllib.environments.furniture import vector_env, warp_simulation
 from dppo_rllib.environments.furniture.scene import BASE
+from dppo_rllib.environments.furniture.starts import draw
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
 from dppo_rllib.environments.rotations import rows_of_matrix
 
@@ -148,15 +149,34 @@ def test_a_part_deep_inside_another_is_unstable(make):
     assert sim.step(np.arange(2), sim._controls.clone(), 1).tolist() == [True, False]
 
 
-def test_a_world_whose_contacts_do_not_fit_is_cut(make, monkeypatch):
+def test_a_world_whose_contacts_do_not_fit_is_unstable(make, monkeypatch):
     """The parts of one-leg rest on 20 contacts, of three rows each."""
     monkeypatch.setattr(warp_simulation, "_CONSTRAINTS", 60)
     envs = make("one_leg")
+    with pytest.raises(RuntimeError, match=r"one_leg: copies \[0, 1\] were unstable"):
+        envs.reset(seed=0)
+
+
+def test_a_world_whose_contacts_have_not_fitted_is_cut_and_others_go_on(make):
+    envs = make("one_leg")
     envs.reset(seed=0)
-    sim, leg = envs.simulation, envs.simulation.scene.parts[4]
-    sim.positions[0, leg + 2] += 0.1  # in the air
-    sim._overflows[0] = 0  # they did not fit at its start, either
-    assert envs.step(still(envs))[4]["invalid"].tolist() == [False, True]
+    envs.simulation._overflows[0] = 1
+    assert envs.step(still(envs))[4]["invalid"].tolist() == [True, False]
+
+
+def test_a_start_that_is_unstable_is_drawn_anew_in_its_world_alone(make, monkeypatch):
+    def spoiled(*args):
+        monkeypatch.setattr(vector_env, "draw", draw)  # the first alone
+        start = draw(*args)
+        start.wrenches[1, 2] = np.nan
+        return start
+
+    envs, calm = make("one_leg"), make("one_leg")
+    expected, _ = calm.reset(seed=0)
+    monkeypatch.setattr(vector_env, "draw", spoiled)
+    seen, _ = envs.reset(seed=0)
+    assert np.isfinite(seen).all() and not np.allclose(seen[0], expected[0], atol=1e-3)
+    np.testing.assert_allclose(seen[1], expected[1], atol=1e-6)
 
 
 def test_a_bulb_is_held_until_it_is_let_go(make):
