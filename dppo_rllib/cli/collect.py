@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -29,6 +29,13 @@ def collect(
             help="On a scripted expert's actions, of half their range.  [0.05; of Avoid 0.3]",
         ),
     ] = None,
+    labels: Annotated[
+        Literal["executed", "intended"] | None,
+        typer.Option(
+            help="Actions to record of a scripted expert: as executed, noise and all, or as "
+            "intended, for clones that come back from where noise leads.  [executed]"
+        ),
+    ] = None,
     imperfection: Annotated[
         float | None,
         typer.Option(min=0, help="How far off a scripted expert is, on purpose.  [1.0]"),
@@ -43,7 +50,7 @@ def collect(
     from dppo_rllib.tasks.behaviour_specs import BEHAVIOURS
     from dppo_rllib.tasks.scripted import has_expert
 
-    given = {"noise": noise, "imperfection": imperfection}
+    given = {"noise": noise, "labels": labels, "imperfection": imperfection}
     settings = {name: value for name, value in given.items() if value is not None}
     with user_errors():
         chosen = get_task(task)
@@ -76,7 +83,7 @@ def _choices() -> str:
 
 
 def _with_expert(
-    task: str, output: Path, episodes: int | None, seed: int, settings: dict[str, float]
+    task: str, output: Path, episodes: int | None, seed: int, settings: dict[str, Any]
 ) -> None:
     from dppo_rllib.rollouts.evaluation import success_interval
     from dppo_rllib.tasks.scripted import DEFAULT_EPISODES, collect_with_expert

@@ -72,6 +72,9 @@ class Success:
     attempts: int
 
 
+#: What is recorded of an action: with its noise, or as the expert meant it.
+LABELS = ("executed", "intended")
+
 #: Called after every finished attempt with (attempts that count so far, successes among them).
 AttemptProgress = Callable[[int, int], None]
 
@@ -82,6 +85,7 @@ def record_successes(
     *,
     episodes: int,
     noise: float = 0.05,
+    labels: str = "executed",
     hold_steps: int = 8,
     success: str = "success",
     seed: int = 0,
@@ -101,6 +105,9 @@ def record_successes(
         episodes: To keep.
         noise: Standard deviation of what is added to actions, as a share of half their range,
             correlated over about 4 steps.
+        labels: Which actions are recorded: "executed", noise and all, or "intended", which noise
+            led astray: a clone learns how the expert comes back, and none of its noise (DART,
+            arXiv 1703.09327). Those are no transitions: for cloning alone.
         hold_steps: See above.
         success: What the infos call the success above, if it is another than that of the task.
         seed: Of everything.
@@ -109,14 +116,14 @@ def record_successes(
 
     Yields:
         The episodes in order of their numbers, each once all before it have ended. Actions are
-        those executed: with noise, clipped to their bounds. Pictures are channels first.
+        clipped to their bounds. Pictures are channels first.
 
     Raises:
         ValueError: An argument is out of range, or the environments restart by themselves.
         UserError: The expert hardly ever succeeds.
     """
-    _check(envs, episodes, noise, hold_steps)
-    attempts = _Attempts(envs, expert, noise, hold_steps, success, seed)
+    _check(envs, episodes, noise, labels, hold_steps)
+    attempts = _Attempts(envs, expert, noise, labels, hold_steps, success, seed)
     fps = float(envs.metadata.get("render_fps") or 30.0)
     counted, yielded = -1, 0
     while True:
@@ -158,13 +165,14 @@ class _Attempts:
         envs: VectorEnv,
         expert: ScriptedExpert,
         noise: float,
+        labels: str,
         hold_steps: int,
         success: str,
         seed: int,
     ):
         self._envs, self._expert = envs, expert
         self._noise, self._hold_steps, self._seed = noise, hold_steps, seed
-        self._success = success
+        self._labels, self._success = labels, success
         self._begun = 0
         self._running: dict[int, _Attempt] = {}
         self._results: dict[int, bool] = {}
@@ -194,9 +202,11 @@ class _Attempts:
         self._begin(np.array(free[: max(0, 2 * wanted - len(self._running))], int))
         rows = np.array(sorted(self._running), int)
         actions = np.zeros((self._envs.num_envs, *self._low.shape), np.float32)
-        actions[rows] = self._disturbed(rows, self._expert.act(rows))
-        for row in rows.tolist():
-            self._write(row, actions[row])
+        intended = self._expert.act(rows)
+        actions[rows] = self._clipped(intended + self._noises(rows))
+        recorded = actions[rows] if self._labels == "executed" else self._clipped(intended)
+        for row, action in zip(rows.tolist(), recorded, strict=True):
+            self._write(row, action)
         self._observations, rewards, terminated, truncated, infos = self._envs.step(actions)
         invalid = np.asarray(infos.get("invalid", np.zeros(len(actions))), bool)
         for row in rows.tolist():
@@ -233,12 +243,12 @@ class _Attempts:
         noise = lfilter([scale], [1, -_CORRELATION], fresh, axis=0)
         return noise * (self._high - self._low) / 2 * self._expert.noise_scale
 
-    def _disturbed(
-        self, rows: Int[np.ndarray, " n"], actions: Float[np.ndarray, "n Da"]
-    ) -> Float32[np.ndarray, "n Da"]:
+    def _noises(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n Da"]:
         attempts = [self._running[row] for row in rows.tolist()]
-        noise = np.array([attempt.noise[len(attempt.episode)] for attempt in attempts])
-        return (actions + noise).astype(np.float32).clip(self._low, self._high)
+        return np.array([attempt.noise[len(attempt.episode)] for attempt in attempts])
+
+    def _clipped(self, actions: Float[np.ndarray, "n Da"]) -> Float32[np.ndarray, "n Da"]:
+        return actions.astype(np.float32).clip(self._low, self._high)
 
     def _write(self, row: int, action: Float32[np.ndarray, " Da"]) -> None:
         """The observation before an action, and the action."""
@@ -274,12 +284,14 @@ def _env_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])
 
 
-def _check(envs: VectorEnv, episodes: int, noise: float, hold_steps: int) -> None:
+def _check(envs: VectorEnv, episodes: int, noise: float, labels: str, hold_steps: int) -> None:
     for name, value in (("episodes", episodes), ("hold_steps", hold_steps)):
         if value < 1:
             raise ValueError(f"{name}={value}: expected at least 1")
     if not 0 <= noise < np.inf:
         raise ValueError(f"noise={noise}: expected a number from 0")
+    if labels not in LABELS:
+        raise ValueError(f"labels={labels!r}: expected one of {list(LABELS)}")
     if envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise ValueError(
             f"{envs}: autoreset_mode={envs.metadata.get('autoreset_mode')}, expected "

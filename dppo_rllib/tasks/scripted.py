@@ -95,6 +95,7 @@ def collect_with_expert(
     *,
     episodes: int = DEFAULT_EPISODES,
     noise: float | None = None,
+    labels: str = "executed",
     imperfection: float = 1.0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -110,6 +111,7 @@ def collect_with_expert(
         path: Directory of the new data set. Must not exist.
         episodes: To keep.
         noise: See `record_successes`; None takes what suits the expert.
+        labels: See there, too.
         imperfection: Multiplies how far off the expert is, on purpose.
         seed: Of everything.
         progress: Called with attempts and successes so far.
@@ -138,6 +140,7 @@ def collect_with_expert(
             make_expert(envs, imperfection=imperfection, **chosen.expert),
             episodes=episodes,
             noise=expert.noise if noise is None else noise,
+            labels=labels,
             success=expert.success,
             seed=seed,
             task=chosen.description,

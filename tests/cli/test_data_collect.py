@@ -77,6 +77,8 @@ def test_an_expert_is_told_what_its_task_wants_to_see(collect, tmp_path: Path):
     [
         (["hopper-medium", "--noise", "0.1"], "--noise: task hopper-medium has no scripted"),
         (["swing", "--imperfection", "1"], "task swing: scripted experts solve"),
+        (["hopper-medium", "--labels", "intended"], "--labels: task hopper-medium has no scripted"),
+        (["raise", "--labels", "meant"], "Invalid value for '--labels'"),
         (["swing"], "policies are trained for ['halfcheetah-medium', "),
         (["raise", "--noise", "-1"], "Invalid value for '--noise'"),
         (["rise"], "did you mean raise"),

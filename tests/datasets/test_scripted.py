@@ -179,6 +179,14 @@ def test_observations_are_those_before_the_recorded_actions() -> None:
     np.testing.assert_allclose(sums[inside + 1], sums[inside] + demos.actions[inside, 0], rtol=1e-5)
 
 
+def test_intended_actions_are_recorded_without_the_noise_that_was_executed() -> None:
+    executed, intended = record(), record(labels="intended")
+    demos = intended.demonstrations
+    assert (demos.actions == np.float32([1, 0.5])).all()
+    assert np.array_equal(demos.observations, executed.demonstrations.observations)
+    assert not same(executed, intended)
+
+
 def test_noise_is_correlated_bounded_and_spares_what_must_not_be_disturbed() -> None:
     quiet, loud = record(noise=0.0).demonstrations, record(noise=0.2, lazy=0.0).demonstrations
     assert (quiet.actions == np.float32([1, 0.5])).all()
@@ -213,6 +221,7 @@ def test_an_expert_that_cannot_do_it_is_given_up() -> None:
         ({"episodes": 0}, "episodes=0: expected at least 1"),
         ({"hold_steps": 0}, "hold_steps=0: expected at least 1"),
         ({"noise": -0.1}, "noise=-0.1: expected a number from 0"),
+        ({"labels": "meant"}, r"labels='meant': expected one of \['executed', 'intended'\]"),
     ],
 )
 def test_arguments_out_of_range_are_named(kwargs: dict[str, Any], message: str) -> None:
