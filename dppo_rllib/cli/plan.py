@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -12,22 +11,26 @@ from fnmatch import fnmatch
 from typing import Any, Literal
 
 from dppo_rllib.algorithms.apply_settings import apply_settings, validate
-from dppo_rllib.algorithms.bc import ChunkBCConfig
 from dppo_rllib.algorithms.by_kind import ALGORITHMS
 from dppo_rllib.algorithms.chunk_config import ChunkConfig
 from dppo_rllib.algorithms.placement import Cluster, Request, place
 from dppo_rllib.algorithms.ppo_config import ChunkPPOConfig
 from dppo_rllib.checkpoints import StoragePath, load_policy, save_policy
 from dppo_rllib.checkpoints.find import find_policy
+from dppo_rllib.cli.checks import (
+    check_dims,
+    check_environment,
+    check_pictures,
+    check_policy,
+    check_values,
+    ready_task,
+)
 from dppo_rllib.cli.loggers import check_loggers
 from dppo_rllib.cli.run_directory import RUN_FILE, RunDirectory
 from dppo_rllib.cli.settings import parse_settings
-from dppo_rllib.datasets import DatasetReader, local_dataset, read_image_shape
 from dppo_rllib.datasets.atomic import write_text
-from dppo_rllib.environments import make_chunked_env
-from dppo_rllib.modules.chunk_module import shapes_of
 from dppo_rllib.modules.policy import PolicyConfig
-from dppo_rllib.tasks import Task, get_task, missing_requirements, task_names
+from dppo_rllib.tasks import Task, get_task
 from dppo_rllib.tasks.load import load_tasks, loaded_files
 
 Command = Literal["finetune", "pretrain"]
@@ -41,7 +44,6 @@ _OPTIONS = {
     "seed": "--seed",
     "base_policy": "--from",
 }
-_CHECKED_BYTES = 256 * 2**20  # of demonstrations, at a time
 # Evaluation and videos use the task's environment, so training must, too.
 _OF_THE_TASK = ("env", "env_config", "max_episode_steps")
 _OF_ITS_ENVIRONMENT = "env_config."  # what is below is told to all three
@@ -111,11 +113,11 @@ class Plan:
             FileNotFoundError: There is no policy to start from.
             FileExistsError: The output directory is in use.
         """
-        task = _ready_task(task_name)
+        task = ready_task(task_name)
         policy = None
         if start is not None or task.base_policy is not None:
             policy = find_policy(start or task.base_policy or "")
-            _check_policy(task, policy)
+            check_policy(task, policy)
         config = task.finetune_config(
             policy,
             algorithm=algorithm,
@@ -158,10 +160,10 @@ class Plan:
             FileNotFoundError: There are no demonstrations.
             FileExistsError: The output directory is in use.
         """
-        task = _ready_task(task_name)
+        task = ready_task(task_name)
         parsed = parse_settings(settings)
         config = task.pretrain_config(parsed.get("dataset"), policy=policy)
-        _check_dims(task, config)
+        check_dims(task, config)
         algorithm = config.algo_class.__name__
         plan = cls(
             command="pretrain",
@@ -177,8 +179,8 @@ class Plan:
         )
         plan._finish(learners, gpus_per_learner)
         assert plan.policy is not None
-        _check_pictures(task, config, plan.policy)
-        _check_values(config)
+        check_pictures(task, config, plan.policy)
+        check_values(config)
         return plan
 
     @property
@@ -216,7 +218,7 @@ class Plan:
         apply_settings(self.config, of_algorithm)
         # Checks may complete a configuration with what they find: not in the one that will run.
         validate(self.config.copy(copy_frozen=False))
-        self.policy = _check_environment(get_task(self.task), self.config)
+        self.policy = check_environment(get_task(self.task), self.config)
 
     def settle(self, cluster: Cluster) -> None:
         """Divides the cluster among the processes; a run that is resumed keeps its division.
@@ -331,85 +333,6 @@ def _check_tune_state(path: StoragePath) -> None:
             f"--resume {path}: {states[-1]} is damaged ({error}); start a new run from this one's "
             f"newest checkpoint with --from {path}"
         ) from error
-
-
-def _ready_task(name: str | None) -> Task:
-    if name is None:
-        raise ValueError(f"TASK: missing; expected one of {task_names()} (or --resume RUN)")
-    task = get_task(name)
-    if missing := missing_requirements(task):
-        raise ValueError(f"task {name}: install first: {'; '.join(missing)}")
-    return task
-
-
-def _check_policy(task: Task, path: StoragePath) -> None:
-    policy = load_policy(path)
-    for name in ("obs_dim", "action_dim"):
-        given, expected = getattr(policy.config, name), getattr(task, name)
-        if given != expected:
-            raise ValueError(
-                f"--from {path}: {name}={given}, but task {task.name} has {expected}"
-                + (f"; the policy was made for task {policy.task}" if policy.task else "")
-            )
-
-
-def _check_environment(task: Task, config: ChunkConfig) -> PolicyConfig:
-    """The policy as it fits what the task's environment shows; raises ValueError if it does not."""
-    try:
-        env = make_chunked_env(
-            task.env,
-            1,
-            act_steps=config.act_steps,
-            cond_steps=config.cond_steps,
-            img_cond_steps=config.img_cond_steps,
-            env_kwargs=dict(config.env_config),
-            max_episode_steps=task.max_episode_steps,
-        )
-    except TypeError as error:
-        if config.env_config == task.env_config:
-            raise
-        raise ValueError(f"env_config={config.env_config}: {error}") from error
-    with contextlib.closing(env):
-        shapes = shapes_of(env.single_observation_space, env.single_action_space)
-    for name in ("obs_dim", "action_dim"):
-        if shapes[name] != (expected := getattr(task, name)):
-            raise ValueError(
-                f"task {task.name}: {name}={expected}, but its environment has {shapes[name]}"
-            )
-    return config.policy_config(**shapes)
-
-
-def _check_dims(task: Task, config: ChunkBCConfig) -> None:
-    assert config.normalization is not None
-    for name, bound in (("obs_dim", "obs_min"), ("action_dim", "action_min")):
-        given, expected = len(config.normalization[bound]), getattr(task, name)
-        if given != expected:
-            raise ValueError(
-                f"dataset={config.dataset}: {name}={given}, but task {task.name} has {expected}"
-            )
-
-
-def _check_values(config: ChunkBCConfig) -> None:
-    """Reads the demonstrations once, at a time no more than training may; pictures wait for it."""
-    assert config.dataset is not None
-    size = min(_CHECKED_BYTES, config.dataset_memory_limit or _CHECKED_BYTES)
-    reader = DatasetReader(local_dataset(config.dataset), cameras=())
-    for block in reader.blocks(size, reader.split(config.dataset_split)):
-        reader.read(block)
-
-
-def _check_pictures(task: Task, config: ChunkBCConfig, policy: PolicyConfig) -> None:
-    """Raises ValueError if the demonstrations have other pictures than the environment shows."""
-    assert config.dataset is not None
-    if policy.image_shape is None:
-        return
-    given = read_image_shape(local_dataset(config.dataset, metadata_only=True))
-    if given != policy.image_shape:
-        raise ValueError(
-            f"dataset={config.dataset}: pictures (C, H, W) are {given}, but the environment of "
-            f"task {task.name} shows {policy.image_shape}; its settings are those below "
-            f"--set {_OF_ITS_ENVIRONMENT}"
-        )
 
 
 def _new_directory(output: str | None, task: Task, command: str) -> RunDirectory:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dppo_rllib import DiffusionBCConfig, DPPOConfig
-from dppo_rllib.cli.plan import Plan, _check_environment, _check_values
+from dppo_rllib.cli.checks import check_environment, check_values
+from dppo_rllib.cli.plan import Plan
 from dppo_rllib.datasets import DatasetReader, Demonstrations, write_demonstrations
 from dppo_rllib.environments import PixelReach
 from dppo_rllib.tasks import Task, get_task, register
@@ -33,12 +34,12 @@ def test_a_policy_that_does_not_fit_what_the_environment_shows_is_refused(
 ) -> None:
     task = Task(name="seen", description="", **(SEEN | fields))
     with pytest.raises(ValueError, match=message):
-        _check_environment(task, config_class().training(**settings))
+        check_environment(task, config_class().training(**settings))
 
 
 def test_what_fits_is_let_through() -> None:
     task = Task(name="seen", description="", **SEEN)
-    _check_environment(task, DPPOConfig().training(vision={}))
+    check_environment(task, DPPOConfig().training(vision={}))
 
 
 def test_demonstrations_are_checked_in_the_memory_that_they_may_take(
@@ -55,7 +56,7 @@ def test_demonstrations_are_checked_in_the_memory_that_they_may_take(
     monkeypatch.setattr(DatasetReader, "read", noted)
     dataset = get_task("hopper-medium").dataset
     for limit in (None, 1e6):
-        _check_values(DiffusionBCConfig().training(dataset=dataset, dataset_memory_limit=limit))
+        check_values(DiffusionBCConfig().training(dataset=dataset, dataset_memory_limit=limit))
     whole, *parts = read
     assert sum(parts) == whole and max(parts) < 1e6
 
