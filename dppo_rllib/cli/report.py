@@ -24,8 +24,9 @@ _MAX_ENVS = 40
 
 
 def num_eval_envs(episodes: int) -> int:
-    """Environments that evaluation steps together."""
-    return min(episodes, _MAX_ENVS)
+    """Environments that evaluation steps together: as few as finish in the fewest rounds."""
+    rounds = math.ceil(episodes / _MAX_ENVS)
+    return math.ceil(episodes / rounds)
 
 
 def evaluate_with_progress(
