@@ -37,6 +37,7 @@ _LEG_CONTACT, _FOOT_CONTACT = 0.0155, 0.0145
 _HEAD, _ROUND = 0.032, np.radians(10)
 # The foot is a cross, and fingers reach its middle between two arms.
 _FOOT_GRIP, _DIAGONAL = 0.004, np.pi / 4
+_ABOVE_ARMS = 0.03
 # Between the fingers is more than this if they hold it there, and not an arm of it.
 _HELD, _MAX_TRIES = 0.04, 3
 
@@ -65,7 +66,14 @@ def round_table(view: View, slip: Vector) -> Plan:
     yield from pick_foot(view, slip)
     yield from place_foot(view)
     yield from screw_in(
-        view, foot, lambda: view.joined[1], grip_height=_FOOT_GRIP, grip_angle=_DIAGONAL
+        view,
+        foot,
+        lambda: view.joined[1],
+        grip_height=_FOOT_GRIP,
+        grip_angle=_DIAGONAL,
+        exact_from=_ABOVE_ARMS,
+        min_width=_HELD,
+        max_turns=24,
     )
 
 

@@ -39,6 +39,8 @@ def screw_in(
     grip_height: float = 0.0,
     grip_angle: float = 0.0,
     symmetry: float = np.pi / 2,
+    exact_from: float | None = None,
+    min_width: float = 0.0,
     max_turns: int = 16,
 ) -> Plan:
     """Grasps an upright part from above and turns it clockwise, again and again, until it sits.
@@ -53,6 +55,9 @@ def screw_in(
         grip_height: Where the part is grasped above its origin (m).
         grip_angle: How the fingers' line is turned against its x axis then.
         symmetry: Angle after which it looks the same to the fingers.
+        exact_from: At which height above that the hand is first brought exactly over it, for parts
+            with little room for fingers (m).
+        min_width: Between fingers that hold it; where there is less they are opened again (m).
         max_turns: Grasps until this is given up.
     """
     part = joint.part
@@ -69,10 +74,13 @@ def screw_in(
 
     for _ in range(max_turns):
         yield from reach(view, grasp(0.06), OPEN, near=0.01)
+        if exact_from is not None:
+            yield from reach(view, grasp(exact_from), OPEN, near=0.003, turned=0.02)
         yield from reach(view, grasp(0.0), OPEN, near=0.005, max_steps=15)
         yield from switch(view, SHUT)
-        goal = functools.partial(turned, _seat(view, joint))
-        yield from reach(view, goal, SHUT, near=0.02, turned=0.12, max_steps=30)
+        if view.width >= min_width:
+            goal = functools.partial(turned, _seat(view, joint))
+            yield from reach(view, goal, SHUT, near=0.02, turned=0.12, max_steps=30)
         yield from switch(view, OPEN)
         if joined():
             break
