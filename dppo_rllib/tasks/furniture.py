@@ -35,7 +35,7 @@ class _Furniture:
         success: The same.
         obs_dim: Width of observations.
         steps: Of an episode.
-        small_steps: Of one of the small presets, for which experts need 218 to 337, or 361 to 892.
+        small_steps: Of one of the small presets, for which experts need 216 to 224, or 324 to 926.
         unet_batch: Minibatch of U-Nets.
     """
 
