@@ -125,8 +125,6 @@ def _options(spec: Any) -> None:
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     option.cone, option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 20
     option.iterations, option.ls_iterations = 50, 50
-    # A copy that diverges is to stay so: MuJoCo would restart it silently.
-    option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     spec.visual.quality.shadowsize = 1024
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 640, 480
 

@@ -19,6 +19,12 @@ from dppo_rllib.environments.furniture.starts import (
 )
 from dppo_rllib.environments.physics import mujoco
 
+_DIVERGENCE = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
+
 
 class Simulation:
     """`N` copies that share a model; MuJoCo's own code steps each. A `Simulator`.
@@ -94,12 +100,9 @@ class Simulation:
         return self._unstable(rows)
 
     def _unstable(self, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " N"]:
-        unstable = np.zeros(len(self.datas), bool)
-        unstable[rows] = [
-            self.datas[row].warning[mujoco.mjtWarning.mjWARN_BADQACC].number for row in rows
-        ]
         steady = sound(self.positions, self.velocities, torch.from_numpy(self._deepest)).numpy()
-        unstable[rows] |= ~steady[rows]
+        unstable = np.zeros(len(self.datas), bool)
+        unstable[rows] = [not steady[row] or _diverged(self.datas[row]) for row in rows]
         return unstable
 
     def _read(self, row: int) -> None:
@@ -115,3 +118,8 @@ class Simulation:
         """Ends the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def _diverged(data: mujoco.MjData) -> bool:
+    """Whether MuJoCo has restarted it, as it does where numbers grow beyond all bounds."""
+    return any(data.warning[warning].number for warning in _DIVERGENCE)

@@ -210,6 +210,4 @@ def _scene_for_warp(scene: Scene) -> Any:
     spec = specification(scene.assembly)
     table = spec.geom("table")
     table.type, table.pos[2] = mujoco.mjtGeom.mjGEOM_PLANE, SURFACE
-    # A flag that it does not know: it never restarts what diverges.
-    spec.option.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     return spec.compile()
