@@ -7,7 +7,8 @@
 # make bench-policies   only that of the policies, into docs/policies.md
 # make bench-locomotion only that of Gymnasium's locomotion, into docs/locomotion.md
 # make bench-robomimic  only those of the Robomimic tasks, into docs/robomimic.md
-# make bench-furniture  only that of the Furniture-Bench tasks, into docs/furniture.md
+# make bench-furniture  only that of the Furniture-Bench tasks, into docs/furniture.md; of MuJoCo Warp,
+#   too, where it is installed (pip install "dppo_rllib[furniture-warp]")
 # make bench-furniture-iteration  of DPPO at the paper's size, into docs/furniture.md; needs a GPU
 # make bench-datasets   only those of training samples, into docs/data.md
 # make bench-avoid-kitchen  only those of Avoid and Franka Kitchen, into docs/avoid.md, docs/kitchen.md

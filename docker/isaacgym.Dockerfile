@@ -5,7 +5,8 @@ ARG BASE=dppo:gpu
 # hadolint ignore=DL3006
 FROM ${BASE}
 USER 0:0
-# IsaacGym compiles a module of its own when it is first imported, and draws with Vulkan.
+# IsaacGym compiles a module of its own when it is first imported, and draws with Vulkan, for which the
+# host's container toolkit has to bring the driver's graphics, too.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential git libgl1 libvulkan1 \
@@ -36,5 +37,6 @@ RUN git clone "${FORK}" /opt/furniture-bench \
     && /opt/simulator/bin/python -m pip install --no-cache-dir \
         --editable /opt/furniture-bench "numpy<1.24"
 
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics
 ENV DPPO_ISAACGYM_PYTHON=/opt/simulator/bin/python
 USER 1000:1000

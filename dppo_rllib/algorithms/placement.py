@@ -95,7 +95,7 @@ def place(
     On one machine runners and learners take turns, so that each may use all cores in its turn:
     what Ray reserves is then only what lets them all start. On several nodes each runner and each
     learner reserves a core, which spreads them, and there are as many runners as cores are left. A
-    learner gets a GPU if there is one for each.
+    learner gets a GPU if there is one for each beside what runners were given.
 
     Args:
         config: The configuration; changed.
@@ -123,7 +123,8 @@ def place(
         cores = min(node["CPU"] for node in cluster.nodes if node.get("CPU", 0) >= 1)
     else:
         share, cores = _fitting_share(config, cpus), cpus
-    gpus = cluster.total("GPU", at_most=envs) / trials / max(1, learners)
+    of_runners = config.num_env_runners * config.num_gpus_per_env_runner
+    gpus = max(0, cluster.total("GPU", at_most=envs) / trials - of_runners) / max(1, learners)
     if gpus < 1:  # several learners of one run cannot share a GPU, runs of one learner can
         gpus = int(gpus * 100) / 100 if learners <= 1 else 0
     settings = {

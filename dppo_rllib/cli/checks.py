@@ -50,6 +50,8 @@ def check_environment(task: Task, config: ChunkConfig) -> PolicyConfig:
             env_kwargs=dict(config.env_config),
             max_episode_steps=task.max_episode_steps,
         )
+    except ImportError as error:  # what it simulates with is not there, or not as it must be
+        raise ValueError(f"task {task.name}: {error}") from error
     except TypeError as error:
         if config.env_config == task.env_config:
             raise

@@ -75,7 +75,8 @@ def _settle(console: Console, plan: Plan) -> None:
         memory = expected_memory(plan.config, plan.policy)
         console.print(placement_table(plan.config, cluster, memory))
         waits = not plan.request.fits(cluster.free)
-        for text in warnings(plan.config, cluster, memory, waits=waits):
+        on_gpu = get_task(plan.task).gpu_simulator
+        for text in warnings(plan.config, cluster, memory, waits=waits, gpu_simulator=on_gpu):
             console.print(f"[yellow]{text}[/yellow]")
     with user_errors():
         plan.save()

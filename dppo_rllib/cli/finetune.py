@@ -36,11 +36,16 @@ def finetune(
         typer.Option(
             min=0,
             help="Environment runners, 0: in the main process; default: one per core of this "
-            "machine, or of the cluster that RAY_ADDRESS names.",
+            "machine, or of the cluster that RAY_ADDRESS names; 0 with a simulator on a GPU.",
         ),
     ] = None,
     learners: Annotated[
-        int | None, typer.Option(min=0, help="Learners, 1 by default; 0: in the main process.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Learners, 0: in the main process; default: 1, but 0 where a simulator on a GPU "
+            "is there.",
+        ),
     ] = None,
     gpus_per_learner: Annotated[
         float | None,
@@ -102,7 +107,7 @@ def finetune(
                 settings=settings or [],
                 iterations=iterations,
                 runners=runners,
-                learners=1 if learners is None else learners,
+                learners=learners,
                 gpus_per_learner=gpus_per_learner,
                 episodes=episodes or 40,
                 seed=seed or 0,

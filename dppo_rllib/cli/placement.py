@@ -92,11 +92,20 @@ def _caption(cluster: Cluster, memory: Memory) -> str:
     return text + "large simulators and GPUs are not counted."
 
 
+def _gpus_of_environments(config: ChunkConfig) -> float:
+    """Of each process that steps environments."""
+    if config.num_env_runners > 0:
+        return float(config.num_gpus_per_env_runner)
+    return float(config.num_gpus_per_learner) if config.num_learners == 0 else 0.0
+
+
 def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
 
 
-def warnings(config: ChunkConfig, cluster: Cluster, memory: Memory, *, waits: bool) -> list[str]:
+def warnings(
+    config: ChunkConfig, cluster: Cluster, memory: Memory, *, waits: bool, gpu_simulator: bool
+) -> list[str]:
     """What may go wrong, in words.
 
     Args:
@@ -104,8 +113,15 @@ def warnings(config: ChunkConfig, cluster: Cluster, memory: Memory, *, waits: bo
         cluster: Where.
         memory: What it needs.
         waits: It fits, but not beside what runs already.
+        gpu_simulator: The environments are made for a GPU.
     """
     found = []
+    if gpu_simulator and config.is_online and not _gpus_of_environments(config):
+        found.append(
+            "The simulator is made for a GPU, but none is reserved for the process that it is in: "
+            "it may do without, very slowly, or fail. `--runners 0 --learners 0` has it share the "
+            "learner's; `--set num_gpus_per_env_runner=...` gives each runner a share."
+        )
     if waits:
         found.append("The cluster is busy, or grows first: training waits for its processes.")
     runners = config.num_env_runners if config.is_online else 0

@@ -101,7 +101,7 @@ class Plan:
         settings: Sequence[str],
         iterations: int | None,
         runners: int | None,
-        learners: int,
+        learners: int | None,
         gpus_per_learner: float | None,
         output: str | None,
         **common: Any,
@@ -114,6 +114,10 @@ class Plan:
             FileExistsError: The output directory is in use.
         """
         task = ready_task(task_name)
+        if task.gpu_simulator and runners is None:
+            runners = 0
+        if learners is None:
+            learners = 0 if task.gpu_simulator and runners == 0 else 1
         policy = None
         if start is not None or task.base_policy is not None:
             policy = find_policy(start or task.base_policy or "")

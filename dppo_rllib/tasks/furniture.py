@@ -229,8 +229,10 @@ def _task(
             reference=_REFERENCE,
             requires=_REQUIRES,
             variants={
-                "isaacgym": Variant(isaac.env_id(task, randomness)),
-                "mujoco_warp": Variant(env_id(task, randomness), _WARP, _REQUIRES_WARP),
+                "isaacgym": Variant(isaac.env_id(task, randomness), gpu_simulator=True),
+                "mujoco_warp": Variant(
+                    env_id(task, randomness), _WARP, _REQUIRES_WARP, gpu_simulator=True
+                ),
             },
         )
     )

@@ -27,11 +27,13 @@ class Variant:
         env: Gymnasium id of that environment.
         env_config: Its arguments, besides the task's.
         requires: What must be installed for it, in place of what the task requires.
+        gpu_simulator: As the task's.
     """
 
     env: str
     env_config: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[Requirement, ...] = ()
+    gpu_simulator: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Task:
         reference: Where the settings come from, and published results.
         requires: What must be installed for it.
         variants: What else it can run in, by name; `get_task("NAME@VARIANT")` is it there.
+        gpu_simulator: One simulator holds all environments, on a GPU. `dppo finetune` has them in
+            the process that learns, for which Ray reserves it, unless it is told otherwise.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Task:
     reference: str = ""
     requires: tuple[Requirement, ...] = ()
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    gpu_simulator: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.env, (str, type)):
@@ -274,6 +279,7 @@ def _variant(task: Task, name: str) -> Task:
         env_config={**task.env_config, **other.env_config},
         requires=other.requires,
         variants={},
+        gpu_simulator=other.gpu_simulator,
     )
 
 

@@ -58,6 +58,14 @@ def test_what_the_user_chose_stays() -> None:
     assert (config.num_env_runners, config.num_gpus_per_learner) == (8, 0)
 
 
+def test_a_learner_leaves_runners_the_share_of_a_gpu_that_they_were_given() -> None:
+    config, cluster = forty_environments(), Cluster([node(8, 1)])
+    config.num_gpus_per_env_runner = 0.5
+    place(config, cluster, {"num_env_runners", "num_gpus_per_env_runner"})
+    assert (config.num_env_runners, config.num_gpus_per_learner) == (1, 0.5)
+    Request.of(config).check(cluster, "it")
+
+
 def test_runs_of_a_sweep_share_cores_and_gpus() -> None:
     config, cluster = forty_environments(), Cluster([node(8, 1)])
     place(config, cluster, trials=4)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 from dppo_rllib import DiffusionBCConfig, DPPOConfig
+from dppo_rllib.algorithms.memory import Memory
+from dppo_rllib.algorithms.placement import Cluster
 from dppo_rllib.cli.checks import check_environment, check_values
+from dppo_rllib.cli.placement import warnings
 from dppo_rllib.cli.plan import Plan
 from dppo_rllib.datasets import DatasetReader, Demonstrations, write_demonstrations
 from dppo_rllib.environments import PixelReach
 from dppo_rllib.tasks import Task, get_task, register
 
+PENDULUM: dict[str, Any] = {"env": "Pendulum-v1", "obs_dim": 3, "action_dim": 1}
 CLONING = {"DiffusionBC": {"vision": {}, "horizon_steps": 2, "act_steps": 2}}
 SEEN: dict[str, Any] = {"env": PixelReach, "obs_dim": 2, "action_dim": 2}
 
@@ -25,7 +30,7 @@ SEEN: dict[str, Any] = {"env": PixelReach, "obs_dim": 2, "action_dim": 2}
         ({}, {}, r"vision=None: observations have pictures of shape \(3, 24, 24\); set vision"),
         ({}, {"vision": {"num_cameras": 2}}, "num_cameras=2: expected a divisor of the 3 channels"),
         ({"obs_dim": 3}, {"vision": {}}, "obs_dim=3, but its environment has 2"),
-        ({"env": "Pendulum-v1", "obs_dim": 3, "action_dim": 1}, {"vision": {}}, "no pictures; set"),
+        (PENDULUM, {"vision": {}}, "no pictures; set"),
     ],
 )
 @pytest.mark.parametrize("config_class", [DPPOConfig, DiffusionBCConfig])
@@ -123,3 +128,66 @@ def test_settings_that_the_environment_does_not_take_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         pretrain(setting)
+
+
+class Uninstalled(gymnasium.Env):
+    """An environment whose simulator is not there."""
+
+    def __init__(self) -> None:
+        raise ImportError("no simulator is installed; pip install it")
+
+
+def test_a_simulator_that_is_not_there_is_the_users_mistake_to_read_of() -> None:
+    task = Task(name="gone", description="", env=Uninstalled, obs_dim=1, action_dim=1)
+    with pytest.raises(ValueError, match="task gone: no simulator is installed; pip install it"):
+        check_environment(task, DPPOConfig())
+
+
+@pytest.fixture
+def finetune(tmp_path: Path) -> Any:
+    """Plans to fine-tune in a simulator on a GPU, or in one that is not."""
+
+    def plan(on_gpu: bool, runners: int | None = None, learners: int | None = None) -> Plan:
+        name = "swing-on-gpu" if on_gpu else "swing"
+        register(
+            Task(name=name, description="", from_scratch=True, gpu_simulator=on_gpu, **PENDULUM)
+        )
+        return Plan.finetune(
+            name,
+            start=None,
+            algorithm="GaussianPPO",
+            settings=[],
+            iterations=1,
+            runners=runners,
+            learners=learners,
+            gpus_per_learner=None,
+            output=str(tmp_path / "run"),
+            episodes=2,
+            seed=0,
+            video=False,
+        )
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "runners", "learners", "expected"),
+    [
+        (True, None, None, (0, 0, 1)),
+        (False, None, None, (8, 1, 1)),
+        (True, 2, None, (2, 1, 1)),
+        (True, None, 1, (0, 1, 1)),
+        (False, 0, None, (0, 1, 1)),
+    ],
+)
+def test_a_simulator_on_a_gpu_shares_the_process_that_learns(
+    finetune: Any, on_gpu: bool, runners: Any, learners: Any, expected: tuple[int, int, float]
+) -> None:
+    plan, cluster = finetune(on_gpu, runners, learners), Cluster([{"CPU": 8, "GPU": 1}])
+    plan.settle(cluster)
+    config = plan.config
+    found = (config.num_env_runners, config.num_learners, config.num_gpus_per_learner)
+    assert found == expected
+    said = warnings(config, cluster, Memory(0, 0, 0, 0), waits=False, gpu_simulator=on_gpu)
+    assert bool(said) == (on_gpu and expected[:2] != (0, 0))
+    assert all("--runners 0 --learners 0" in text for text in said)

@@ -41,7 +41,8 @@ def test_a_task_is_the_same_in_another_simulator_but_for_its_environment() -> No
     assert there.name == "one-leg-low-unet@isaacgym"
     assert (here.env, there.env) == ("dppo_rllib/OneLegLow-v0", "dppo_rllib/OneLegLowIsaac-v0")
     assert missing_requirements(there) == []
-    common = {"name": "one", "env": "any", "requires": (), "variants": {}}
+    assert (here.gpu_simulator, there.gpu_simulator) == (False, True)
+    common = {"name": "one", "env": "any", "requires": (), "variants": {}, "gpu_simulator": False}
     assert replace(here, **common) == replace(there, **common)
 
 
@@ -50,6 +51,7 @@ def test_furniture_runs_on_mujoco_warp_as_well() -> None:
     assert there.env == get_task("lamp-med").env
     # Demonstrations are collected with a thread for each core unless a task says otherwise.
     assert there.env_config == {"simulator": "mujoco_warp", "num_threads": 1}
+    assert there.gpu_simulator
     assert set(get_task("lamp-med").requires) < set(there.requires)
 
 

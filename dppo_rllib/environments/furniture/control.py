@@ -35,7 +35,9 @@ def joint_targets(
 def finger_targets(
     grasp: Float[Tensor, " N"], last: Float[Tensor, " N"], width: float
 ) -> Float[Tensor, "N 2"]:
-    """Where the fingers' servos go: a new sign counts only beyond a margin.
+    """Where the fingers' servos go: a new sign counts beyond a margin, or when it comes twice.
+
+    The fork remembers the last action, not the last that counted, as the benchmark itself does.
 
     Args:
         grasp: The gripper's actions; below 0 opens.

@@ -234,14 +234,14 @@ class FurnitureVectorEnv(VectorEnv):
         return torch.cat([arm, fingers], dim=-1)
 
     def _let_go(self, running: Rows) -> None:
-        """Of what is held where the hand has come near or half of the time is over."""
+        """Of what is held where the hand has come near or half of the benchmark's time is over."""
         sim = self.simulation
         if sim.scene.held is None:
             return
         bulb = sim.positions[:, sim.scene.held : sim.scene.held + 3]
         away = bulb - bulb.new_tensor(BASE) - self.hand().position
         near = (away.abs() < _TOUCH).all(dim=-1)
-        late = self._steps > self._limit / 2
+        late = self._steps > self.assembly.max_episode_steps / 2
         rows = running[(self._held & (near.cpu().numpy() | late))[running]]
         sim.release(rows)
         self._held[rows] = False

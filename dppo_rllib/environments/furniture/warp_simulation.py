@@ -38,7 +38,8 @@ class WarpSimulation:
     Tensors share memory with the simulator's arrays. Every world takes part in every step; those
     that are to stand still are put back after it. So is, to where the scene begins, one whose
     numbers grow beyond all bounds: it does no more harm, and stays unstable until it is started
-    anew. So does a world with more contacts than there is room for.
+    anew. So does a world with more rows of constraints than there is room for, and all that run
+    where they have more contacts together than there is: which of them lack some is not known.
 
     The first on a machine is compiled for some minutes; what comes of it is kept on disk.
 
@@ -142,6 +143,7 @@ class WarpSimulation:
     def _unstable(self, running: Bool[Tensor, " N"]) -> Bool[np.ndarray, " N"]:
         steady = sound(self.positions, self.velocities, self._deepest()) & (self._overflows == 0)
         self._failed |= running & ~steady
+        self._overflows.zero_()  # of those that stand still, too: it was the others' doing
         return (running & self._failed).cpu().numpy()
 
     def data(self, row: int) -> mujoco.MjData:

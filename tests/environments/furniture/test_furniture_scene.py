@@ -20,7 +20,8 @@ from dppo_rllib.environments.furniture.scene import (
 )
 
 BENCHMARK = {"one_leg": "square_table", "lamp": "lamp", "round_table": "round_table"}
-# Grams, as its authors weighed the printed parts (comments of their `sim_config.py`).
+# Grams, as its authors weighed the printed parts (comments of their `sim_config.py`). Of the foot
+# the volume and the density that they give: with 34 g beside them the density would be another.
 WEIGHTS = {
     "square_table_top": 151,
     "square_table_leg1": 23.1,
@@ -30,6 +31,7 @@ WEIGHTS = {
     "lamp_hood": 59.99,
     "round_table_top": 121.69,
     "round_table_leg": 32.28,
+    "round_table_base": 0.081926 * 533.11,
 }
 
 
@@ -67,13 +69,15 @@ def test_robot_and_tag_are_the_benchmarks(name, benchmark_config):
 
 
 @pytest.mark.parametrize("name", ASSEMBLIES)
-def test_parts_weigh_what_the_printed_ones_do(name):
+def test_parts_weigh_what_the_benchmarks_do(name):
     made = scene(name)
     masses = {
         part.name: 1e3 * made.model.body_mass[body]
         for part, body in zip(made.assembly.parts, made.part_bodies, strict=True)
     }
-    for part in set(masses) & set(WEIGHTS):
+    unthreaded = {"square_table_leg2", "square_table_leg3"}
+    assert set(masses) - unthreaded <= set(WEIGHTS)
+    for part in set(masses) - unthreaded:
         assert masses[part] == pytest.approx(WEIGHTS[part], rel=0.03), part
 
 
