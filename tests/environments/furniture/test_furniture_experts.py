@@ -1,5 +1,7 @@
 """The moves of scripted experts, and whether these assemble furniture."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -11,10 +13,12 @@ from dppo_rllib.environments.furniture.experts.moves import (
     SHUT,
     Pose,
     View,
+    approach,
     hand_pose,
     lower,
     nearest_yaw,
-    set_down,
+    plug_in,
+    sink,
     switch,
 )
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
@@ -43,35 +47,65 @@ def follow(view: View, plan, floor: float = -1.0) -> list:
     return actions
 
 
-def test_a_part_is_set_down_where_something_carries_it():
+def test_a_part_sinks_until_something_carries_it():
     view = holding(0.1)
-    actions = follow(view, set_down(view, 0, over_origin), floor=0.083)
-    grips = [action[-1] for action in actions]
+    actions = follow(view, sink(view, 0, over_origin), floor=0.083)
     assert view.parts[0].position[2] == pytest.approx(0.083)
-    assert grips == [SHUT] * (len(grips) - 1) + [OPEN]
-    assert len(grips) < 15
+    assert {action[-1] for action in actions} == {SHUT} and len(actions) < 14
 
 
-def test_a_part_is_lowered_stage_by_stage():
+@pytest.mark.parametrize("floor, lifts", [(0.004, 0), (0.009, 2)])
+def test_a_part_is_let_go_in_its_hole_and_lifted_from_its_rim(floor, lifts):
+    view = holding(0.05)
+    actions = follow(view, plug_in(view, 0, over_origin), floor=floor)
+    heights, grips = zip(*[(action[2], action[-1]) for action in actions], strict=True)
+    assert grips == (SHUT,) * (len(grips) - 1) + (OPEN,)
+    lifted = np.diff(np.maximum(heights, floor)) > 0.02
+    assert lifted.sum() == lifts
+
+
+@pytest.mark.parametrize("beside, lowest", [(0.0, 0.02), (0.013, 0.06), (0.1, 0.1)])
+def test_a_part_is_lowered_as_far_as_it_is_aligned(beside, lowest):
+    """3 mm beside its place are near enough; 20 mm more are as good as any."""
     view = holding(0.3)
-    heights = [action[2] for action in follow(view, lower(view, 0, over_origin, [(0.1, 0.01)]))]
-    assert heights == sorted(heights, reverse=True)
-    assert view.parts[0].position[2] == pytest.approx(0.1, abs=0.01)
+    plan = lower(view, 0, over_origin, high=0.1, low=0.02)
+    for action in itertools.islice(plan, 60):
+        view.hand = Pose(np.array([beside, 0, action[2]]), view.hand.rotation)
+        view.parts = [Pose(view.hand.position, UPRIGHT)]
+    assert view.parts[0].position[2] == pytest.approx(lowest, abs=0.005)
 
 
-def test_nothing_is_lowered_or_set_down_that_has_slipped_away():
+@pytest.mark.parametrize("turned, lowest", [(0.0, 0.0), (0.1, 0.0), (0.32, 0.03), (2.0, 0.06)])
+def test_the_hand_comes_near_as_far_as_it_is_aligned(turned, lowest):
+    view = holding(0.3, width=0.065)
+    goal = hand_pose(np.zeros(3), 0.5)
+    for action in itertools.islice(approach(view, lambda: goal, 0.06), 60):
+        assert action[-1] == OPEN
+        view.hand = Pose(action[:3], hand_pose(np.zeros(3), 0.5 + turned).rotation)
+    assert view.hand.position[2] == pytest.approx(lowest, abs=0.001)
+
+
+def test_what_an_approach_does_next_follows_from_where_the_hand_is():
+    """Not from how it came there: clones see no more."""
+    goal = hand_pose(np.zeros(3), 0.0)
+    views = [holding(height) for height in (0.3, 0.12)]
+    plans = [approach(view, lambda: goal, 0.06) for view in views]
+    for view, plan in zip(views, plans, strict=True):
+        next(plan)
+        view.hand = hand_pose(np.array([0.01, 0, 0.05]), 0.2)
+    first, second = (next(plan) for plan in plans)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_nothing_is_lowered_that_has_slipped_away():
     view = holding(0.3, width=0.0)
-    assert not list(lower(view, 0, over_origin, [(0.1, 0.01)]))
-    assert {action[-1] for action in set_down(view, 0, over_origin)} == {OPEN}
+    assert not list(lower(view, 0, over_origin, high=0.1, low=0.02))
+    assert [action[-1] for action in plug_in(view, 0, over_origin)] == [OPEN]
 
 
-def test_fingers_are_waited_for_until_they_stand_still():
-    view, widths, actions = holding(0.1, width=0.065), [0.05, 0.035, 0.03, 0.03, 0.03], []
-    for action, width in zip(switch(view, SHUT), widths, strict=False):
-        actions.append(action)
-        view.width = width
-    assert [action[-1] for action in actions] == [SHUT] * 4
-    np.testing.assert_allclose([action[:3] for action in actions], [[0, 0, 0.1]] * 4)
+def test_the_hand_stays_where_it_is_while_fingers_move():
+    ((*place, _, _, _, _, _, _, grip),) = switch(holding(0.1, width=0.065), SHUT)
+    assert (place, grip) == ([0, 0, 0.1], SHUT)
 
 
 def test_an_expert_gives_up_where_the_arm_is_flung_about():

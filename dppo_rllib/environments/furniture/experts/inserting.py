@@ -14,12 +14,12 @@ from dppo_rllib.environments.furniture.experts.moves import (
     Pose,
     Vector,
     View,
+    approach,
     at,
     hand_pose,
-    lower,
+    plug_in,
     reach,
     retreat,
-    set_down,
     switch,
 )
 
@@ -82,12 +82,11 @@ def turn_around(view: View, part: int, slip: Vector, *, along: float = 0.0) -> P
         yaw = heading + np.pi * round(((lowest + highest) / 2 - heading) / np.pi)
         yaw = float(np.clip(yaw, lowest, highest))
 
-        def grasp(height: float, yaw: float = yaw) -> Pose:
-            place = view.parts[part].point(np.array([0, along, 0])) + [slip[0], slip[1], height]
+        def grasp(yaw: float = yaw) -> Pose:
+            place = view.parts[part].point(np.array([0, along, 0])) + [slip[0], slip[1], 0]
             return hand_pose(place, yaw)
 
-        yield from reach(view, lambda: grasp(0.08), OPEN, near=0.015)  # noqa: B023
-        yield from reach(view, lambda: grasp(0.0), OPEN)  # noqa: B023
+        yield from approach(view, grasp, 0.08, near=0.006, turned=0.06)
         yield from switch(view, SHUT)
         x, y, z = view.hand.position
         goal = hand_pose(np.array([min(x, _NEAR - 0.04), y, z + 0.02]), yaw + turn)
@@ -121,12 +120,7 @@ def pick_lying(view: View, part: int, slip: Vector, *, along: float = 0.0) -> Pl
         place = lying.point(np.array([0, along + slip[0], 0])) + [0, 0, 0.002]
         return Pose(place, lean * tilted)
 
-    def before() -> Pose:
-        goal = grasp()
-        return Pose(goal.position - 0.07 * goal.axis(2), goal.rotation)
-
-    yield from reach(view, before, OPEN, near=0.015)
-    yield from reach(view, grasp, OPEN)
+    yield from approach(view, grasp, 0.07, near=0.006, turned=0.06)
     yield from switch(view, SHUT)
     yield from reach(view, at(view.hand.shifted(z=0.12)), SHUT, near=0.02)
 
@@ -148,7 +142,6 @@ def insert(view: View, part: int, hole: Callable[[], Vector], contact: float) ->
     def over(height: float) -> Pose:
         return Pose(hole() + [0, 0, contact + height], upright)
 
-    yield from lower(view, part, over, ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003)))
-    yield from set_down(view, part, over)
+    yield from plug_in(view, part, over)
     back = Pose(view.hand.position - 0.06 * view.hand.axis(2), view.hand.rotation)
     yield from reach(view, at(back), OPEN, near=0.02)

@@ -20,6 +20,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     Pose,
     Vector,
     View,
+    approach,
     at,
     hand_pose,
     lower,
@@ -50,10 +51,10 @@ def lamp(view: View, slip: Vector) -> Plan:
         slip: How far off things are grasped (m).
     """
 
-    def plate(height: float) -> Pose:
+    def plate() -> Pose:
         base = view.parts[_BASE]
         yaw = nearest_yaw(base.axis(0), np.radians(30), np.pi / 2)
-        place = base.position + [slip[0], slip[1], _PLATE + height]
+        place = base.position + [slip[0], slip[1], _PLATE]
         return hand_pose(place, yaw)
 
     if view.parts[_BASE].position[1] - view.parts[_HOOD].position[1] < _ROOM:
@@ -97,8 +98,7 @@ def let_go(view: View) -> Plan:
         yaw = nearest_yaw(np.array([-axis[1], axis[0], 0]), NEUTRAL_YAW, np.pi)
         return hand_pose(view.parts[_BULB].position + [0, 0, _AROUND], yaw)
 
-    yield from reach(view, lambda: around().shifted(z=0.06), OPEN, near=0.015)
-    yield from reach(view, around, OPEN)
+    yield from approach(view, around, 0.06)
     yield from retreat(view, 0.08)
 
 
@@ -113,7 +113,7 @@ def cover(view: View, slip: Vector) -> Plan:
         return Pose(seat + [0, 0, height], upright)
 
     # Further down the finger inside would meet the bulb.
-    yield from lower(view, _HOOD, over, ((0.15, 0.02), (0.1, 0.005), (0.03, 0.004)))
+    yield from lower(view, _HOOD, over, high=0.15, low=0.03, room=0.004)
     yield from switch(view, OPEN)
     yield from reach(view, at(view.hand.shifted(z=0.08)), OPEN, near=0.02)
 
@@ -132,13 +132,12 @@ def take_hood(view: View, slip: Vector, *, side: int) -> Plan:
     """
     line = side * np.array([-np.sin(_HOOD_YAW), np.cos(_HOOD_YAW), 0])
 
-    def grasp(height: float) -> Pose:
-        wall = _HOOD_WALL * line + [slip[0], slip[1], _HOOD_GRIP + height]
+    def grasp() -> Pose:
+        wall = _HOOD_WALL * line + [slip[0], slip[1], _HOOD_GRIP]
         return hand_pose(view.parts[_HOOD].position + wall, _HOOD_YAW)
 
     for _ in range(_MAX_TRIES):
-        yield from reach(view, lambda: grasp(0.045), OPEN, near=0.005)
-        yield from reach(view, lambda: grasp(0.0), OPEN, near=0.005)
+        yield from approach(view, grasp, 0.045)
         yield from switch(view, SHUT)
         yield from reach(view, at(view.hand.shifted(z=0.06)), SHUT, near=0.03)
         if view.width > EMPTY:

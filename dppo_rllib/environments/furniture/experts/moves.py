@@ -7,8 +7,7 @@ base; lengths in metres, angles in radians.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +21,18 @@ OPEN, SHUT = -1.0, 1.0
 _MAX_SHIFT, _MAX_TURN = 0.08, 0.6
 
 NEUTRAL_YAW = np.radians(40)
+# From where a part is lowered into a hole, where it is aligned, and from which height on it stands
+# on the rim (m); how often it is lifted then.
+_ABOVE, _JUST_ABOVE, _IN_HOLE, _MAX_PLUGS = 0.07, 0.012, 0.005, 3
 # How far below a part its target is while it sinks; it makes 40 % of that in a step, and stands
 # once it makes less than the second (m).
 _SINK, _STANDS, _MAX_SINK_STEPS = 0.005, 0.0005, 20
-# Fingers that move less in a step stand still (m); how many steps that may take.
-_FINGERS_STILL, _MAX_FINGER_STEPS = 0.0005, 8
+# How much worse aligned than it must be something is where it keeps its whole distance (m, rad),
+# and from which angle on it keeps some.
+_FUNNEL, _ASKEW, _SPIN = 0.02, 0.12, 0.4
+# What is lowered has arrived where it is so little above its place (m), and no worse aligned than
+# noise may have it; what it may take.
+_LOW_ENOUGH, _NEARLY, _MAX_LOWERING_STEPS = 0.004, 0.1, 80
 # Nothing is between the fingers (m).
 EMPTY = 0.003
 
@@ -127,23 +133,63 @@ def reach(
     for _ in range(max_steps):
         target = goal()
         away = float(np.linalg.norm(target.position - view.hand.position))
-        angle = (target.rotation * view.hand.rotation.inv()).magnitude()
-        if away < near and angle < turned:
+        if away < near and _angle(target, view.hand) < turned:
             return
         yield towards(view.hand, target, grip)
 
 
-def switch(view: View, grip: float) -> Plan:
-    """Opens or closes the fingers, and goes on when they no longer move.
+def approach(
+    view: View,
+    goal: Callable[[], Pose],
+    clearance: float,
+    *,
+    near: float = 0.01,
+    turned: float = 0.15,
+    room: float = 0.008,
+    max_steps: int = 60,
+) -> Plan:
+    """Brings the open hand to a goal along its own axis, the nearer the better it is aligned.
 
-    It does not count steps: what clones this could not see how many have passed.
+    How far back it stays is a function of what is seen. Where it first went to a point above and
+    then down, what clones this could not see which of both it was about.
+
+    Args:
+        view: What is seen.
+        goal: Where the hand shall be.
+        clearance: How far back it stays while it is not aligned (m).
+        near: How near it must come (m).
+        turned: How far it may be turned then (rad).
+        room: How far beside the goal it is aligned (m).
+        max_steps: Until this is given up.
     """
-    here = view.hand
-    for _ in range(_MAX_FINGER_STEPS):
-        before = view.width
-        yield towards(view.hand, here, grip)
-        if abs(view.width - before) < _FINGERS_STILL:
+    for _ in range(max_steps):
+        target = goal()
+        away = float(np.linalg.norm(target.position - view.hand.position))
+        if away < near and _angle(target, view.hand) < turned:
             return
+        back = clearance * _askew(view.hand, target, target.axis(2), room)
+        above = Pose(target.position - back * target.axis(2), target.rotation)
+        yield towards(view.hand, above, OPEN)
+
+
+def _askew(pose: Pose, goal: Pose, axis: Vector, room: float) -> float:
+    """How badly something is aligned with a goal that it comes to along an axis, from 0 to 1."""
+    offset = pose.position - goal.position
+    beside = float(np.linalg.norm(offset - axis * (offset @ axis)))
+    share = max((beside - room) / _FUNNEL, (_angle(goal, pose) - _ASKEW) / _SPIN)
+    return float(np.clip(share, 0, 1))
+
+
+def _angle(one: Pose, other: Pose) -> float:
+    return float((one.rotation * other.rotation.inv()).magnitude())
+
+
+def switch(view: View, grip: float) -> Plan:
+    """Opens or closes the fingers, which takes a step.
+
+    It does not wait until they stand still: what clones this could not see how long they have.
+    """
+    yield towards(view.hand, view.hand, grip)
 
 
 def retreat(view: View, height: float) -> Plan:
@@ -183,24 +229,34 @@ def lower(
     view: View,
     part: int,
     place: Callable[[float], Pose],
-    stages: Sequence[tuple[float, float]],
+    *,
+    high: float,
+    low: float,
+    room: float = 0.003,
 ) -> Plan:
-    """Brings a part that is held to one height after the other above a place.
+    """Brings a part that is held down to a place, the lower the better it is aligned with it.
 
     Args:
         view: What is seen.
         part: Which part.
         place: Where it shall be at a height (m).
-        stages: Heights, and how near it must come before the next (m).
+        high: Where it stays while it is not aligned (m).
+        low: Where this ends (m).
+        room: How far beside its place it is aligned (m).
     """
-    for height, near in stages:
-        goal = carry(view, part, functools.partial(place, height))
-        plan = reach(view, goal, SHUT, near=near, turned=max(0.03, 8 * near))
-        yield from while_held(view, plan)
+    up = np.array([0, 0, 1.0])
+    for _ in range(_MAX_LOWERING_STEPS):
+        held, end = view.parts[part], place(low)
+        askew = _askew(held, end, up, room)
+        arrived = held.position[2] - end.position[2] < _LOW_ENOUGH and askew < _NEARLY
+        if arrived or view.width < EMPTY:
+            return
+        goal = place(low + (high - low) * askew)
+        yield towards(view.hand, carry(view, part, at(goal))(), SHUT)
 
 
-def set_down(view: View, part: int, place: Callable[[float], Pose]) -> Plan:
-    """Sinks a part that is held until something carries it, then lets go.
+def sink(view: View, part: int, place: Callable[[float], Pose]) -> Plan:
+    """Sinks a part that is held until something carries it.
 
     To press on would squeeze it out of the fingers, or push away what it stands on.
 
@@ -216,11 +272,28 @@ def set_down(view: View, part: int, place: Callable[[float], Pose]) -> Plan:
 
     for step in range(_MAX_SINK_STEPS):
         if view.width < EMPTY:
-            break
+            return
         before = view.parts[part].position[2]
         yield towards(view.hand, carry(view, part, below)(), SHUT)
         if step and before - view.parts[part].position[2] < _STANDS:
+            return
+
+
+def plug_in(view: View, part: int, place: Callable[[float], Pose]) -> Plan:
+    """Lowers a part that is held into a hole and lets go; lifts it again if it stands beside it.
+
+    Args:
+        view: What is seen.
+        part: Which part.
+        place: Where it shall be at a height above where threads meet (m).
+    """
+    for more in reversed(range(_MAX_PLUGS)):
+        yield from lower(view, part, place, high=_ABOVE, low=_JUST_ABOVE)
+        yield from sink(view, part, place)
+        above = view.parts[part].position[2] - place(0.0).position[2]
+        if above < _IN_HOLE or view.width < EMPTY or not more:
             break
+        yield from reach(view, at(view.hand.shifted(z=0.03)), SHUT, near=0.01)
     yield from switch(view, OPEN)
 
 

@@ -31,11 +31,11 @@ def one_leg(view: View, slip: Vector) -> Plan:
         slip: How far off things are grasped (m).
     """
 
-    def near_wall(height: float) -> Pose:
+    def near_wall() -> Pose:
         top = view.parts[_TOP]
         turned = Rotation.from_euler("z", square_angle(top))
         yaw = nearest_yaw(turned.apply([1.0, 0, 0]), -np.pi / 2, np.pi)
-        wall = turned.apply([_HALF_WALL - _HALF, slip[1], height + 0.008])
+        wall = turned.apply([_HALF_WALL - _HALF, slip[1], 0.008])
         return hand_pose(top.position + wall, yaw)
 
     yield from push_into_corner(view, _TOP, near_wall, _HALF)

@@ -13,6 +13,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     Plan,
     Pose,
     View,
+    approach,
     at,
     carry,
     reach,
@@ -37,21 +38,20 @@ def square_angle(pose: Pose, axis: int = 0) -> float:
 
 
 def push_into_corner(
-    view: View, part: int, grasp: Callable[[float], Pose], half: float, *, straighten: bool = True
+    view: View, part: int, grasp: Callable[[], Pose], half: float, *, straighten: bool = True
 ) -> Plan:
     """Grips a part and pushes it into the obstacle's far left corner.
 
     Args:
         view: What is seen.
         part: Which part.
-        grasp: Where the hand grips it, so far above the place (m).
+        grasp: Where the hand grips it.
         half: Half the part's width (m).
         straighten: Whether its sides are to be parallel to the bars.
     """
     corner = view.obstacle + np.array([-_BAR - half, _INNER_WIDTH - half, 0]) + _FIRMLY
     for _ in range(_MAX_PUSHES):
-        yield from reach(view, lambda: grasp(0.08), OPEN)
-        yield from reach(view, lambda: grasp(0.0), OPEN)
+        yield from approach(view, grasp, 0.08)
         yield from switch(view, SHUT)
         held = view.parts[part]
         turn = Rotation.from_euler("z", -square_angle(held) if straighten else 0.0)

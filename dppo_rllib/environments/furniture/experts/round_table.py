@@ -18,10 +18,9 @@ from dppo_rllib.environments.furniture.experts.moves import (
     View,
     at,
     hand_pose,
-    lower,
     nearest_yaw,
+    plug_in,
     reach,
-    set_down,
     switch,
 )
 from dppo_rllib.environments.furniture.experts.pushing import push_into_corner
@@ -51,9 +50,9 @@ def round_table(view: View, slip: Vector) -> Plan:
     """
     free = _free_angle(view)
 
-    def rim(height: float) -> Pose:
+    def rim() -> Pose:
         place = view.parts[_TOP].position + _RIM * _direction(free)
-        return hand_pose(place + [0, slip[1], _RIM_GRIP + height], free - np.pi / 2)
+        return hand_pose(place + [0, slip[1], _RIM_GRIP], free - np.pi / 2)
 
     leg, foot = ROUND_TABLE.joints
     yield from push_into_corner(view, _TOP, rim, _RADIUS, straighten=False)
@@ -126,5 +125,4 @@ def place_foot(view: View) -> Plan:
         seat = view.parts[_LEG].point(_FOOT_SEAT)
         return Pose(seat + [0, 0, _FOOT_CONTACT + height], upright)
 
-    yield from lower(view, _FOOT, over, ((0.07, 0.02), (0.03, 0.004), (0.01, 0.003)))
-    yield from set_down(view, _FOOT, over)
+    yield from plug_in(view, _FOOT, over)

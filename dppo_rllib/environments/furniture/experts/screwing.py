@@ -15,7 +15,7 @@ from dppo_rllib.environments.furniture.experts.moves import (
     Pose,
     Vector,
     View,
-    at,
+    approach,
     hand_pose,
     nearest_yaw,
     reach,
@@ -62,10 +62,9 @@ def screw_in(
     """
     part = joint.part
 
-    def grasp(height: float) -> Callable[[], Pose]:
+    def grasp(height: float = 0.0) -> Pose:
         yaw = nearest_yaw(view.parts[part].axis(0), _FROM - grip_angle, symmetry) + grip_angle
-        place = view.parts[part].position + [0, 0, grip_height + height]
-        return at(hand_pose(place, yaw))
+        return hand_pose(view.parts[part].position + [0, 0, grip_height + height], yaw)
 
     def turned(axis: Vector) -> Pose:
         press = _PRESS if _height(view, joint) > _SEATED else 0.0
@@ -73,14 +72,14 @@ def screw_in(
         return hand_pose(np.array([*(axis + _INTO_CORNER)[:2], height]), _TO)
 
     for _ in range(max_turns):
-        yield from reach(view, grasp(0.06), OPEN, near=0.01)
         if exact_from is not None:
-            yield from reach(view, grasp(exact_from), OPEN, near=0.003, turned=0.02)
-        yield from reach(view, grasp(0.0), OPEN, near=0.005, max_steps=15)
+            yield from reach(view, lambda: grasp(0.06), OPEN, near=0.01)
+            yield from reach(view, lambda: grasp(exact_from), OPEN, near=0.003, turned=0.02)
+        yield from approach(view, grasp, 0.06, max_steps=30)
         yield from switch(view, SHUT)
         if view.width >= min_width:
             goal = functools.partial(turned, _seat(view, joint))
-            yield from reach(view, goal, SHUT, near=0.02, turned=0.12, max_steps=30)
+            yield from reach(view, goal, SHUT, near=0.02, turned=0.2, max_steps=30)
         yield from switch(view, OPEN)
         if joined():
             break
