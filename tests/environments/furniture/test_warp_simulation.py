@@ -12,6 +12,7 @@ pytest.importorskip(
 )
 
 from dppo_rllib.environments.furniture import vector_env, warp_simulation
+from dppo_rllib.environments.furniture.experts import FurnitureExpert
 from dppo_rllib.environments.furniture.scene import BASE
 from dppo_rllib.environments.furniture.starts import draw
 from dppo_rllib.environments.furniture.vector_env import FurnitureVectorEnv
@@ -199,6 +200,19 @@ def test_a_hand_that_comes_near_lets_the_bulb_go(make):
     for _ in range(8):
         envs.step(actions)
     assert envs.simulation._equalities[:, envs.simulation.scene.hold].tolist() == [False, True]
+
+
+def test_a_leg_is_screwed_in(make):
+    """Grasps, threads and the test of assembly, by the expert: in one of two worlds at least."""
+    envs, rows = make("one_leg"), np.arange(2)
+    envs.reset(seed=[100, 102])
+    expert = FurnitureExpert(envs, imperfection=0.0)
+    expert.begin(rows, [np.random.default_rng(row) for row in rows])
+    for _ in range(350):
+        success = envs.step(expert.act(rows).astype(np.float32))[4]["success"]
+        if success.any():
+            return
+    pytest.fail("no leg was screwed in in 350 steps")
 
 
 def test_a_world_is_drawn_as_it_is(make):
