@@ -134,11 +134,12 @@ def test_the_yaw_that_is_nearest_is_within_half_a_symmetry(wanted):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # minutes, and more of them on a busy machine
-@pytest.mark.parametrize("name, wanted", [("one_leg", 3), ("lamp", 3), ("round_table", 1)])
+@pytest.mark.parametrize("name, wanted", [("one_leg", 4), ("lamp", 3), ("round_table", 2)])
 def test_experts_assemble_furniture(name, wanted):
-    """So many times of four and more, within the benchmark's time."""
+    """So many times of four at least, within the benchmark's time."""
     envs = FurnitureVectorEnv(name, num_envs=2)
-    successes = list(record_successes(envs, FurnitureExpert(envs), episodes=wanted, noise=0.0))
+    expert = FurnitureExpert(envs, imperfection=0.0)
+    successes = list(record_successes(envs, expert, episodes=wanted, noise=0.0))
     envs.close()
     assert successes[-1].attempts <= 4
     for success in successes:
