@@ -35,7 +35,7 @@ class _Furniture:
         success: The same.
         obs_dim: Width of observations.
         steps: Of an episode.
-        small_steps: Of one of the small presets, for which experts need 216 to 224, or 324 to 926.
+        small_steps: Of one of the small presets, for which experts need 175 to 185, or 262 to 874.
         unet_batch: Minibatch of U-Nets.
     """
 
