@@ -148,7 +148,7 @@ def finetune(tmp_path: Path) -> Any:
     """Plans to fine-tune in a simulator on a GPU, or in one that is not."""
 
     def plan(on_gpu: bool, runners: int | None = None, learners: int | None = None) -> Plan:
-        name = "swing-on-gpu" if on_gpu else "swing"
+        name = "planned-on-gpu" if on_gpu else "planned"
         register(
             Task(name=name, description="", from_scratch=True, gpu_simulator=on_gpu, **PENDULUM)
         )
