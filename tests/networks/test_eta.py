@@ -116,6 +116,7 @@ def test_noise_level_has_a_row_per_observation_and_meets_chunks(kind):
 
 @pytest.mark.parametrize("kind", ["state", "state_action"])
 def test_only_a_function_of_the_state_differs_between_states(kind):
+    torch.manual_seed(0)  # some weights put every state at the lowest level there is
     level = eta(kind=kind)
     torch.nn.init.normal_(level.mlp_res.moduleList[-1][0].weight, std=0.1)
     out = level(observations())
