@@ -37,7 +37,7 @@ def finger_targets(
 ) -> Float[Tensor, "N 2"]:
     """Where the fingers' servos go: a new sign counts beyond a margin, or when it comes twice.
 
-    The fork remembers the last action, not the last that counted, as the benchmark itself does.
+    That is the fork's: it remembers the last action. The benchmark remembers the last that counted.
 
     Args:
         grasp: The gripper's actions; below 0 opens.

@@ -132,8 +132,7 @@ def reach(
     """Moves the hand until it is near a goal, which is asked for anew in every step."""
     for _ in range(max_steps):
         target = goal()
-        away = float(np.linalg.norm(target.position - view.hand.position))
-        if away < near and _angle(target, view.hand) < turned:
+        if _arrived(view.hand, target, near, turned):
             return
         yield towards(view.hand, target, grip)
 
@@ -164,8 +163,7 @@ def approach(
     """
     for _ in range(max_steps):
         target = goal()
-        away = float(np.linalg.norm(target.position - view.hand.position))
-        if away < near and _angle(target, view.hand) < turned:
+        if _arrived(view.hand, target, near, turned):
             return
         back = clearance * _askew(view.hand, target, target.axis(2), room)
         above = Pose(target.position - back * target.axis(2), target.rotation)
@@ -178,6 +176,11 @@ def _askew(pose: Pose, goal: Pose, axis: Vector, room: float) -> float:
     beside = float(np.linalg.norm(offset - axis * (offset @ axis)))
     share = max((beside - room) / _FUNNEL, (_angle(goal, pose) - _ASKEW) / _SPIN)
     return float(np.clip(share, 0, 1))
+
+
+def _arrived(hand: Pose, goal: Pose, near: float, turned: float) -> bool:
+    away = float(np.linalg.norm(goal.position - hand.position))
+    return away < near and _angle(goal, hand) < turned
 
 
 def _angle(one: Pose, other: Pose) -> float:
